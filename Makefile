@@ -1,0 +1,36 @@
+# clusterd: build, try, test. `make help` lists the targets.
+SHELL := /bin/bash
+GO ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+PACKAGES := systemd dbus busybox-static nftables iproute2 ca-certificates gcc libc6-dev
+BINARIES := clusterd clusterctl nsrun nsrun-image
+
+export GOFLAGS := -buildvcs=false
+
+.PHONY: help build deps demo test test-unit test-functional check bench lab-down clean
+
+help: ## show this
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install what the operating system lacks (Debian, Ubuntu; root)
+	@missing=; for p in $(PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "installing:$$missing"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+
+build: ## build the programs into bin/
+	@mkdir -p bin
+	@for b in $(BINARIES); do CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$$b ./cmd/$$b || exit 1; done
+
+test: deps build test-unit test-functional ## run all tests (root)
+
+test-unit: ## unit tests, with the race detector
+	$(GO) vet ./...
+	$(GO) test -race ./agent/... ./cmd/... ./engine/... ./registry/... ./unit/...
+
+test-functional: build ## tests on lab machines (root)
+	$(GO) test -count=1 -timeout 20m ./functional/...
+
+clean: ## remove what was built
+	rm -rf bin
