@@ -1,0 +1,228 @@
+package unit_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/clusterd/clusterd/unit"
+)
+
+// show prints what a file says, a line for each value in force.
+func show(f *unit.File) string {
+	var b strings.Builder
+	for _, section := range f.Sections() {
+		for _, key := range f.Keys(section) {
+			for _, v := range f.Values(section, key) {
+				fmt.Fprintf(&b, "%d [%s] %s=%s\n", v.Line, section, key, v.Text)
+			}
+		}
+	}
+	return b.String()
+}
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct{ name, src, want string }{
+		{
+			name: "comments and blank lines say nothing",
+			src:  "# a\n; b\n\n  # c\n[Service]\n\tExecStart = /bin/true \n",
+			want: "6 [Service] ExecStart=/bin/true\n",
+		},
+		{
+			name: "a backslash continues a line, comments between are dropped",
+			src:  "[Service]\nExecStart=/bin/echo \\\n  one \\\n# not this\n; nor this\n two\nType=simple\n",
+			want: "2 [Service] ExecStart=/bin/echo    one   two\n7 [Service] Type=simple\n",
+		},
+		{
+			name: "an escaped backslash continues nothing",
+			src:  "[Service]\nExecStart=/bin/echo \\\\\nType=simple\n",
+			want: "2 [Service] ExecStart=/bin/echo \\\\\n3 [Service] Type=simple\n",
+		},
+		{
+			name: "a comment is not continued",
+			src:  "[Service]\n# a \\\nType=simple\n",
+			want: "3 [Service] Type=simple\n",
+		},
+		{
+			name: "a continued last line ends with the file",
+			src:  "[Service]\nExecStart=/bin/true \\",
+			want: "2 [Service] ExecStart=/bin/true\n",
+		},
+		{
+			name: "keys repeat, sections too",
+			src:  "[Service]\nExecStartPre=a\n[Unit]\nAfter=x\n[Service]\nExecStartPre=b\n",
+			want: "2 [Service] ExecStartPre=a\n6 [Service] ExecStartPre=b\n4 [Unit] After=x\n",
+		},
+		{
+			name: "an empty assignment drops those before it",
+			src:  "[Service]\nExecStart=a\nExecStart=b\nExecStart=\nExecStart=c\n",
+			want: "5 [Service] ExecStart=c\n",
+		},
+		{
+			name: "CR LF, a lone CR and a byte order mark",
+			src:  "\ufeff[Service]\r\nExecStart=a \\\r\nb\rType=simple\r\n",
+			want: "2 [Service] ExecStart=a  b\n4 [Service] Type=simple\n",
+		},
+		{
+			name: "a value keeps its equals signs and hashes",
+			src:  "[Service]\nEnvironment=A=b#c\n",
+			want: "2 [Service] Environment=A=b#c\n",
+		},
+		{
+			name: "a very long line",
+			src:  "[Service]\nExecStart=/bin/echo " + strings.Repeat("x", 500_000) + "\n",
+			want: "2 [Service] ExecStart=/bin/echo " + strings.Repeat("x", 500_000) + "\n",
+		},
+	} {
+		f, err := unit.Parse("web.service", []byte(tt.src))
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if got := show(f); got != tt.want {
+			t.Errorf("%s: got\n%.400s\nwant\n%.400s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestA07_BytesAreKept(t *testing.T) {
+	src := "# first\n\n[Service]\r\n  ExecStart = /bin/echo \\\n   a\n\n; last, " + strings.Repeat("long ", 30_000) + "\nType=simple"
+	f, err := unit.Parse("web.service", []byte(src))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(f.Bytes(), []byte(src)) {
+		t.Error("Bytes() is not what was parsed")
+	}
+	if want := unit.HashOf([]byte(src)); f.Hash() != want || len(want) != 64 {
+		t.Errorf("Hash() = %s, want %s", f.Hash(), want)
+	}
+}
+
+func TestParseErrors(t *testing.T) {
+	for _, tt := range []struct{ name, src, want string }{
+		{
+			name: "outside of a section",
+			src:  "\n\n\nExecStart=/bin/true\n[Service]\n",
+			want: "web.service:4: ExecStart= stands before any section; put a header such as [Service] above it",
+		},
+		{
+			name: "all errors at once",
+			src:  "[Service\nType=simple\nfoo\n[Unit] # no\n=x\n",
+			want: `web.service:1: "[Service" is no section header; write it as [Service], with nothing behind the bracket
+web.service:3: "foo" has no =; write Key=value, or end the line before it with a backslash to continue it
+web.service:4: "[Unit] # no" is no section header; write it as [Service], with nothing behind the bracket
+web.service:5: nothing stands before the =; put the setting's name there`,
+		},
+		{
+			name: "the line where a continued line begins",
+			src:  "[Service]\nfoo \\\n bar \\\n baz\n",
+			want: `web.service:2: "foo   bar   baz" has no =; write Key=value, or end the line before it with a backslash to continue it`,
+		},
+		{
+			name: "not a text",
+			src:  "[Service]\nType=a\x00b",
+			want: "web.service:2: a NUL byte; give a text file in UTF-8",
+		},
+		{
+			name: "not UTF-8",
+			src:  "[Service]\nDescription=\xff\n",
+			want: "web.service:2: the line is not UTF-8; save the file in UTF-8",
+		},
+		{
+			name: "empty",
+			src:  "",
+			want: "web.service: the file has no section; systemd takes such a file for a masked unit; put a header such as [Service] and settings into it",
+		},
+		{
+			name: "too large",
+			src:  strings.Repeat("#", unit.FileMax+1),
+			want: "web.service: the file has 1048577 bytes, more than the 1048576 a unit may have; keep large data in a file of its own on the machines",
+		},
+	} {
+		_, err := unit.Parse("web.service", []byte(tt.src))
+		if err == nil || err.Error() != tt.want {
+			t.Errorf("%s: got\n%v\nwant\n%s", tt.name, err, tt.want)
+		}
+	}
+}
+
+func TestLastAndDescription(t *testing.T) {
+	f, err := unit.Parse("web.service", []byte("[Unit]\nDescription=A web\n[Service]\nType=simple\nType=notify\nKillMode=none\nKillMode=\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, ok := f.Last("Service", "Type"); !ok || v.Text != "notify" || v.Line != 5 {
+		t.Errorf("Last(Type) = %v, %v", v, ok)
+	}
+	if v, ok := f.Last("Service", "KillMode"); ok {
+		t.Errorf("Last(KillMode) = %v, though it was taken back", v)
+	}
+	if f.Description() != "A web" {
+		t.Errorf("Description() = %q", f.Description())
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{
+		"[Service]\nExecStart=/bin/true\n", "[a]\nb=c \\\n d", "\ufeff[X-Cluster]\r\nGlobal=yes\r\n", "x=y", "[", "[]", "\\", "[X-Cluster]\nMachineOf=%p@%i 'a b\n",
+		"[X-Fleet]\nX-Conflicts=web@*\nMachineMetadata=\"a=b\" c=d\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		first, err := unit.Parse("fuzz@1.service", src)
+		if err != nil {
+			return // refusing is fine; panicking, hanging or lying is not
+		}
+		again, err := unit.Parse("fuzz@1.service", first.Bytes())
+		if err != nil || again.Hash() != first.Hash() || !bytes.Equal(first.Bytes(), src) {
+			t.Fatalf("not the same after a round trip: %v\n%s", err, first.Bytes())
+		}
+		for _, section := range first.Sections() {
+			for _, key := range first.Keys(section) {
+				for _, v := range first.Values(section, key) {
+					if v.Line < 1 || v.Line > bytes.Count(src, []byte("\n"))+bytes.Count(src, []byte("\r"))+1 {
+						t.Fatalf("[%s] %s= is in line %d", section, key, v.Line)
+					}
+					_, _, _ = unit.SplitCommand(v.Text)
+				}
+			}
+		}
+		_, _ = first.Options("fuzz@1.service")
+		_, _ = first.Options("fuzz@.service")
+	})
+}
+
+func BenchmarkParse(b *testing.B) {
+	classic := []byte(busybox)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(classic)))
+	for b.Loop() {
+		f, err := unit.Parse("busybox.service", classic)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := f.Options("busybox.service"); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "files/s")
+}
+
+const busybox = `[Unit]
+Description=Busybox
+
+[Service]
+TimeoutStartSec=0
+ExecStartPre=-/usr/bin/nsrun kill busybox1
+ExecStartPre=-/usr/bin/nsrun rm busybox1
+ExecStartPre=/usr/bin/nsrun pull busybox
+ExecStart=/usr/bin/nsrun run --name busybox1 busybox /bin/sh -c "while true; do echo Hello World; sleep 1; done"
+ExecStop=/usr/bin/nsrun stop busybox1
+
+[X-Cluster]
+MachineMetadata=region=eu
+Conflicts=web@*.service
+`
