@@ -1,0 +1,14 @@
+// Package agent runs one machine's share of the cluster's units.
+//
+// [Plan] compares the units assigned to this machine with those it has and
+// returns the steps between the two. [Agent] is the shell around it: it follows
+// the assignments and the service manager, carries the steps out, each unit by
+// itself, and reports what it sees. What it has done is kept under its run
+// directory, so that another clusterd goes on where this one ended.
+//
+// Nothing but a step of a plan stops a unit: neither a registry that is gone,
+// empty or another cluster's, nor the end of the agent itself.
+//
+// Agent never decides where a unit runs; that is package engine's job. It talks
+// to systemd through [Manager], which agent/systemd implements.
+package agent
