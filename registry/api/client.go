@@ -444,7 +444,7 @@ func readProblem(name string, res *http.Response) error {
 // Trailers of streamed answers: the exit code of what ran, and what went wrong
 // after the stream had begun.
 const (
-	trailerExit  = "Clusterd-Exit"
+	trailerExit    = "Clusterd-Exit"
 	trailerProblem = "Clusterd-Error"
 )
 
