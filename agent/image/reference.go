@@ -128,7 +128,7 @@ func checkRepository(repository string) error {
 		return fmt.Errorf("the name has more than %d characters", repositoryBytesMax)
 	}
 	if repository != strings.ToLower(repository) {
-		return fmt.Errorf("names are lower case; try %s", strings.ToLower(repository))
+		return fmt.Errorf("names are lower case; try %s", strings.TrimPrefix(strings.ToLower(repository), officialPrefix))
 	}
 	for part := range strings.SplitSeq(repository, "/") {
 		if !validPart(part) {

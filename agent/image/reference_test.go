@@ -36,7 +36,7 @@ func TestParseReference(t *testing.T) {
 func TestParseReferenceRefuses(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
 		{"", `image "": a name is missing`},
-		{"Busybox", `image "Busybox": names are lower case; try library/busybox`},
+		{"Busybox", `image "Busybox": names are lower case; try busybox`},
 		{"busybox:", `image "busybox:": tag "": a tag is 1 to 128 letters, digits, _, . and -, and begins with none of the last two`},
 		{"../etc", `image "../etc": registry ".." is no host name`},
 		{"reg.io/../../etc", `image "reg.io/../../etc": name part "..": letters and digits, joined by ., _, __ or -`},

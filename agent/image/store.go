@@ -72,6 +72,15 @@ type record struct {
 	Config   Digest `json:"config"`
 }
 
+func (r record) check() error {
+	for _, d := range []Digest{r.Digest, r.Manifest, r.Config} {
+		if _, err := ParseDigest(string(d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Resolve finds an image by any form of its name; see [ParseReference]. The
 // error wraps [ErrNoImage] when it is not here, [ErrDamaged] when only parts of it are.
 func (s *Store) Resolve(ref string) (*Image, error) {
@@ -140,10 +149,8 @@ func (s *Store) record(ref Reference) (rec record, written time.Time, err error)
 	if err := json.Unmarshal(data, &rec); err != nil {
 		return rec, written, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
-	for _, d := range []Digest{rec.Digest, rec.Manifest, rec.Config} {
-		if _, err := ParseDigest(string(d)); err != nil {
-			return rec, written, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
-		}
+	if err := rec.check(); err != nil {
+		return rec, written, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
 	if info, err := os.Lstat(path); err == nil {
 		written = info.ModTime()
@@ -157,6 +164,16 @@ func (s *Store) load(ref Reference) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	img, err := s.build(ref.String(), rec)
+	if err != nil {
+		return nil, err
+	}
+	img.Pulled = written
+	return img, nil
+}
+
+// build reads the image of a record.
+func (s *Store) build(ref string, rec record) (*Image, error) {
 	data, err := s.Blob(rec.Config)
 	if err != nil {
 		return nil, err
@@ -166,8 +183,8 @@ func (s *Store) load(ref Reference) (*Image, error) {
 		return nil, fmt.Errorf("%w: configuration %s: %w", ErrDamaged, rec.Config, err)
 	}
 	img := &Image{
-		Ref: ref.String(), Digest: rec.Digest, Manifest: rec.Manifest, ConfigID: rec.Config,
-		Config: print.Config, Created: print.Created, Pulled: written, Platform: print.Platform, DiffIDs: print.DiffIDs,
+		Ref: ref, Digest: rec.Digest, Manifest: rec.Manifest, ConfigID: rec.Config,
+		Config: print.Config, Created: print.Created, Platform: print.Platform, DiffIDs: print.DiffIDs,
 	}
 	for _, id := range print.DiffIDs {
 		dir := s.LayerDir(id)
