@@ -23,6 +23,11 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrFull says that the registry takes no writes because its space is used up.
 	ErrFull = errors.New("the registry is out of space")
+	// ErrInvalid says that a request can't be done at any time, by anybody: a
+	// key written twice in a transaction, too many operations, too large a value.
+	ErrInvalid = errors.New("not a valid request")
+	// ErrUnreadable says that a record's value makes no sense to this software.
+	ErrUnreadable = errors.New("unreadable record")
 )
 
 // Revision is a point in the registry's history; 0 is before everything.
