@@ -1,0 +1,597 @@
+package placement
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/clusterd/clusterd/registry"
+	"github.com/clusterd/clusterd/unit"
+)
+
+// cluster builds an index from sentences, one a line:
+//
+//	machine m1 region=eu cordoned
+//	unit web.service on m1 conflicts db.service
+func cluster(t testing.TB, text string) *Cluster {
+	t.Helper()
+	c := New()
+	for i, line := range strings.Split(strings.TrimSpace(text), "\n") {
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0:
+		case words[0] == "machine":
+			c.SetMachine(machineOf(t, words[1], words[2:]))
+		case words[0] == "unit":
+			addUnit(t, c, registry.Revision(i+1), words[1], words[2:])
+		case words[0] == "taken":
+			c.SetTaken(registry.MachineID(words[1]), unit.Name(words[2]), "/etc/systemd/system/"+words[2])
+		default:
+			t.Fatalf("no such sentence: %s", line)
+		}
+	}
+	return c
+}
+
+func machineOf(t testing.TB, id string, words []string) Machine {
+	m := Machine{ID: registry.MachineID(id), Hostname: id, Metadata: map[string]string{"hostname": id}}
+	for _, w := range words {
+		switch key, value, pair := strings.Cut(w, "="); {
+		case pair:
+			m.Metadata[key] = value
+		case w == "cordoned":
+			m.Cordoned = true
+		case w == "drained":
+			m.Drained = true
+		case w == "held":
+			m.State, m.Why = Held, "is silent"
+		case w == "lost":
+			m.State, m.Why = Lost, "is dead"
+		default:
+			t.Fatalf("no such machine: %s", w)
+		}
+	}
+	return m
+}
+
+func addUnit(t testing.TB, c *Cluster, since registry.Revision, name string, words []string) {
+	u := Unit{Name: unit.Name(name), Wanted: true}
+	places := map[string]Place{}
+	for len(words) > 0 {
+		arg := ""
+		if len(words) > 1 {
+			arg = words[1]
+		}
+		switch words[0] {
+		case "on":
+			places[arg] = Place{Since: since}
+		case "leaving":
+			places[arg] = Place{Since: since, Leaving: true}
+		case "running":
+			u.Running = append(u.Running, registry.MachineID(arg))
+		case "conflicts":
+			u.Options.Conflicts = append(u.Options.Conflicts, arg)
+		case "with":
+			u.Options.MachineOf = append(u.Options.MachineOf, arg)
+		case "pinned":
+			u.Options.MachineID = arg
+		case "needs":
+			key, value, _ := strings.Cut(arg, "=")
+			if u.Options.Metadata == nil {
+				u.Options.Metadata = map[string][]string{}
+			}
+			u.Options.Metadata[key] = append(u.Options.Metadata[key], value)
+		case "global", "changed", "unwanted":
+			u.Options.Global = u.Options.Global || words[0] == "global"
+			u.Changed = u.Changed || words[0] == "changed"
+			u.Wanted = u.Wanted && words[0] != "unwanted"
+			words = words[1:]
+			continue
+		default:
+			t.Fatalf("no such unit: %s", words[0])
+		}
+		words = words[2:]
+	}
+	c.SetUnit(u)
+	for id, p := range places {
+		c.Put(registry.MachineID(id), u.Name, p)
+	}
+}
+
+// tell puts decisions in words, one a line; units that stay are left out.
+func tell(c *Cluster, decisions []Decision) string {
+	var lines []string
+	for _, d := range decisions {
+		var parts []string
+		for _, id := range d.Off {
+			parts = append(parts, "off "+string(id))
+		}
+		if d.Reason != "" || c.units[d.Unit].Options.Global {
+			for _, id := range d.On {
+				parts = append(parts, "on "+string(id))
+			}
+		}
+		if len(d.Refusals) > 0 {
+			parts = append(parts, c.Explain(d.Refusals))
+		}
+		if len(parts) > 0 {
+			lines = append(lines, string(d.Unit)+" "+strings.Join(parts, ", "))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func all(c *Cluster) []unit.Name { return slices.Sorted(maps.Keys(c.units)) }
+
+func TestPlan(t *testing.T) {
+	tests := []struct{ name, given, want string }{
+		{
+			name: "a unit goes to the least loaded machine",
+			given: `machine m1
+				machine m2
+				unit a.service on m1
+				unit b.service`,
+			want: "b.service on m2",
+		},
+		{
+			name: "of equally loaded machines the smallest id",
+			given: `machine m2
+				machine m1
+				unit a.service
+				unit b.service
+				unit c.service`,
+			want: "a.service on m1\nb.service on m2\nc.service on m1",
+		},
+		{
+			name: "what fits stays, however uneven",
+			given: `machine m1
+				machine m2
+				unit a.service on m1
+				unit b.service on m1`,
+			want: "",
+		},
+		{
+			name: "a cordoned machine keeps its units and gets none",
+			given: `machine m1 cordoned
+				unit a.service on m1
+				unit b.service`,
+			want: "b.service no machine fits: is cordoned (m1)",
+		},
+		{
+			name: "a drained machine's units move",
+			given: `machine m1 drained
+				machine m2
+				unit a.service on m1`,
+			want: "a.service off m1, on m2",
+		},
+		{
+			name: "a drained machine's units stay when nothing else fits",
+			given: `machine m1 drained
+				unit a.service on m1`,
+			want: "a.service no machine fits: is being drained (m1)",
+		},
+		{
+			name: "a silent machine's units stay",
+			given: `machine m1 held
+				machine m2
+				unit a.service on m1`,
+			want: "",
+		},
+		{
+			name: "a dead machine's units move",
+			given: `machine m1 lost
+				machine m2
+				unit a.service on m1`,
+			want: "a.service off m1, on m2",
+		},
+		{
+			name: "a dead machine's unit that fits nowhere else waits for it",
+			given: `machine m1 lost
+				machine m2 cordoned
+				unit a.service on m1`,
+			want: "a.service no machine fits: is cordoned (m2); is dead (m1)",
+		},
+		{
+			name: "a machine that was removed loses its units even so",
+			given: `machine m2 cordoned
+				unit a.service on m1`,
+			want: "a.service off m1, no machine fits: is cordoned (m2)",
+		},
+		{
+			name: "a unit that runs somewhere is adopted there, cordon or not",
+			given: `machine m1
+				machine m2 cordoned
+				unit a.service running m2`,
+			want: "a.service on m2",
+		},
+		{
+			name: "a unit that runs where it may not be is placed elsewhere",
+			given: `machine m1 region=eu
+				machine m2
+				unit a.service running m2 needs region=eu`,
+			want: "a.service on m1",
+		},
+		{
+			name: "a unit wanted again goes where it was last",
+			given: `machine m1
+				machine m2
+				unit a.service leaving m2`,
+			want: "a.service on m2",
+		},
+		{
+			name: "a unit not wanted leaves",
+			given: `machine m1
+				unit a.service on m1 unwanted`,
+			want: "a.service off m1",
+		},
+		{
+			name: "a name the machine has for itself is a refusal",
+			given: `machine m1
+				machine m2
+				taken m1 a.service
+				unit a.service on m1`,
+			want: "a.service off m1, on m2",
+		},
+		{
+			name:  "without machines",
+			given: `unit a.service`,
+			want:  "",
+		},
+	}
+	run(t, tests)
+}
+
+func run(t *testing.T, tests []struct{ name, given, want string }) {
+	t.Helper()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := cluster(t, tt.given)
+			if got := tell(c, c.Plan(all(c))); got != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestA21_Pins(t *testing.T) {
+	run(t, []struct{ name, given, want string }{
+		{
+			name: "a prefix that fits one machine",
+			given: `machine abc1
+				machine abd2
+				unit a.service pinned abd`,
+			want: "a.service on abd2",
+		},
+		{
+			name: "a prefix that fits two",
+			given: `machine abc1
+				machine abd2
+				unit a.service pinned ab`,
+			want: "a.service no machine fits: MachineID=ab fits other machines, too (abc1, abd2)",
+		},
+		{
+			name: "a prefix that became ambiguous moves nothing",
+			given: `machine abc1
+				machine abd2
+				unit a.service on abd2 pinned ab`,
+			want: "",
+		},
+		{
+			name: "a host name goes before a prefix",
+			given: `machine ab
+				machine abc
+				unit a.service pinned ab`,
+			want: "a.service on ab",
+		},
+		{
+			name: "a machine that isn't there",
+			given: `machine m1
+				unit a.service pinned m7`,
+			want: "a.service no machine fits: is not MachineID=m7 (m1)",
+		},
+	})
+}
+
+func TestA23_Metadata(t *testing.T) {
+	run(t, []struct{ name, given, want string }{
+		{
+			name: "values of a key are alternatives, keys are not",
+			given: `machine m1 region=eu
+				machine m2 region=us disk=ssd
+				unit a.service needs region=eu needs region=us needs disk=ssd`,
+			want: "a.service on m2",
+		},
+		{
+			name: "A-15: the host name is metadata",
+			given: `machine m1
+				machine m2
+				unit a@m2.service needs hostname=m2`,
+			want: "a@m2.service on m2",
+		},
+		{
+			name: "A-15: each machine's reason is given",
+			given: `machine m1 region=us
+				machine m2 region=eu cordoned
+				unit a.service needs region=eu`,
+			want: "a.service no machine fits: is cordoned (m2); lacks region=eu (m1)",
+		},
+		{
+			name: "metadata that changed moves what no longer fits",
+			given: `machine m1 region=us
+				machine m2 region=eu
+				unit a.service on m1 needs region=eu`,
+			want: "a.service off m1, on m2",
+		},
+	})
+}
+
+func TestA19_Conflicts(t *testing.T) {
+	run(t, []struct{ name, given, want string }{
+		{
+			name: "five on three machines",
+			given: `machine m1
+				machine m2
+				machine m3
+				unit c@1.service conflicts c@*.service
+				unit c@2.service conflicts c@*.service
+				unit c@3.service conflicts c@*.service
+				unit c@4.service conflicts c@*.service
+				unit c@5.service conflicts c@*.service`,
+			want: "c@1.service on m1\nc@2.service on m2\nc@3.service on m3\n" +
+				"c@4.service no machine fits: runs the conflicting c@1.service (m1); runs the conflicting c@2.service (m2); runs the conflicting c@3.service (m3)\n" +
+				"c@5.service no machine fits: runs the conflicting c@1.service (m1); runs the conflicting c@2.service (m2); runs the conflicting c@3.service (m3)",
+		},
+		{
+			name: "one way binds both",
+			given: `machine m1
+				unit a.service on m1 conflicts hello.service
+				unit hello.service`,
+			want: "hello.service no machine fits: runs the conflicting a.service (m1)",
+		},
+		{
+			name: "a unit on its way out may still run",
+			given: `machine m1
+				unit a.service leaving m1 unwanted conflicts hello.service
+				unit hello.service`,
+			want: "hello.service no machine fits: is still stopping the conflicting a.service (m1)",
+		},
+		{
+			name: "what is on its way out pushes nothing away",
+			given: `machine m1
+				unit a.service leaving m1 unwanted conflicts hello.service
+				unit hello.service on m1`,
+			want: "",
+		},
+		{
+			name: "of two that came into conflict the changed one moves",
+			given: `machine m1
+				machine m2
+				unit a.service on m1 changed conflicts hello.service
+				unit hello.service on m1`,
+			want: "a.service off m1, on m2",
+		},
+		{
+			name: "of two that came into conflict the younger one moves",
+			given: `machine m1
+				machine m2
+				unit b.service on m1
+				unit a.service on m1 conflicts b.service`,
+			want: "a.service off m1, on m2",
+		},
+	})
+}
+
+func TestA11_OnlyTheLostMachinesUnitMoves(t *testing.T) {
+	run(t, []struct{ name, given, want string }{{
+		name: "three in conflict on four machines",
+		given: `machine m1
+			machine m2 lost
+			machine m3
+			machine m4
+			unit c@1.service on m1 conflicts c@*.service
+			unit c@2.service on m2 conflicts c@*.service
+			unit c@3.service on m3 conflicts c@*.service`,
+		want: "c@2.service off m2, on m4",
+	}})
+}
+
+func TestA18_MachineOf(t *testing.T) {
+	run(t, []struct{ name, given, want string }{
+		{
+			name: "a pair is placed together, whoever is first by name",
+			given: `machine m1
+				machine m2
+				unit filler.service on m1
+				unit a.service with b.service
+				unit b.service`,
+			want: "b.service on m2\na.service on m2",
+		},
+		{
+			name: "a pair moves together",
+			given: `machine m1 lost
+				machine m2
+				unit a.service on m1 with b.service
+				unit b.service on m1`,
+			want: "b.service off m1, on m2\na.service off m1, on m2",
+		},
+		{
+			name: "a unit follows one that moved",
+			given: `machine m1
+				machine m2
+				unit a.service on m1 with b.service
+				unit b.service on m2`,
+			want: "a.service off m1, on m2",
+		},
+		{
+			name: "a unit without its peer waits",
+			given: `machine m1
+				unit a.service with b.service`,
+			want: "a.service no machine fits: b.service is not placed (m1)",
+		},
+		{
+			name: "a peer that left moves nothing",
+			given: `machine m1
+				unit a.service on m1 with b.service`,
+			want: "",
+		},
+		{
+			name: "a peer goes where its follower fits, too",
+			given: `machine m1
+				machine m2 disk=ssd
+				unit filler.service on m2
+				unit a.service with b.service needs disk=ssd
+				unit b.service`,
+			want: "b.service on m2\na.service on m2",
+		},
+		{
+			name: "a circle is placed together",
+			given: `machine m1
+				machine m2
+				unit a.service with b.service
+				unit b.service with a.service`,
+			want: "b.service on m1\na.service on m1",
+		},
+		{
+			name: "a pattern is any that matches",
+			given: `machine m1
+				machine m2
+				unit a.service with db@*.service
+				unit db@1.service on m2`,
+			want: "a.service on m2",
+		},
+		{
+			name: "a follower that may not follow says why",
+			given: `machine m1
+				machine m2 cordoned
+				unit a.service with b.service
+				unit b.service on m2`,
+			want: "a.service no machine fits: is cordoned (m2); b.service is on m2 (m1)",
+		},
+	})
+}
+
+func TestA22_Globals(t *testing.T) {
+	run(t, []struct{ name, given, want string }{
+		{
+			name: "on each machine that fits",
+			given: `machine m1 region=eu
+				machine m2
+				machine m3 region=eu
+				unit g.service global needs region=eu`,
+			want: "g.service on m1, on m3",
+		},
+		{
+			name: "silent and dead machines keep theirs, but get none",
+			given: `machine m1 held
+				machine m2 lost
+				machine m3 lost
+				unit g.service global on m1 on m2`,
+			want: "g.service on m1, on m2",
+		},
+		{
+			name: "it leaves a machine that no longer fits",
+			given: `machine m1 region=us
+				machine m2 region=eu
+				unit g.service global on m1 on m2 needs region=eu`,
+			want: "g.service off m1, on m2",
+		},
+		{
+			name: "of two in conflict the first stays",
+			given: `machine m1
+				machine m2
+				unit g.service global on m1 on m2
+				unit h.service global conflicts g.service`,
+			want: "g.service on m1, on m2\nh.service no machine fits: runs the conflicting g.service (m1, m2)",
+		},
+	})
+}
+
+// TestPlanProperty plans random clusters: the plan obeys every rule, and a
+// second plan changes nothing.
+func TestPlanProperty(t *testing.T) {
+	for seed := range uint64(400) {
+		text := randomCluster(rand.New(rand.NewPCG(seed, 1)))
+		c := cluster(t, text)
+		plan := tell(c, c.Plan(all(c)))
+		checkRules(t, seed, c)
+		for _, d := range c.Plan(all(c)) {
+			if len(d.Off) > 0 || d.Reason != "" {
+				t.Fatalf("seed %d: a second plan still wants %+v in\n%s", seed, d, text)
+			}
+		}
+		again := cluster(t, text)
+		if other := tell(again, again.Plan(all(again))); other != plan {
+			t.Fatalf("seed %d: equal clusters, other plans:\n%s\n\n%s", seed, plan, other)
+		}
+	}
+}
+
+func randomCluster(r *rand.Rand) string {
+	var b strings.Builder
+	pick := func(words ...string) string { return words[r.IntN(len(words))] }
+	machines := 1 + r.IntN(6)
+	for i := range machines {
+		fmt.Fprintf(&b, "machine m%d region=%s %s\n", i, pick("eu", "us"), pick("", "", "", "", "cordoned", "drained", "held", "lost"))
+	}
+	for i := range 1 + r.IntN(12) {
+		fmt.Fprintf(&b, "unit u%d.service %s %s %s\n", i,
+			pick("", "", fmt.Sprintf("on m%d", r.IntN(machines)), fmt.Sprintf("leaving m%d", r.IntN(machines))),
+			pick("", "", "needs region=eu", "changed", "unwanted"),
+			pick("", "", "global", fmt.Sprintf("conflicts u%d.service", r.IntN(12)), "conflicts u1*.service",
+				fmt.Sprintf("pinned m%d", r.IntN(machines)), fmt.Sprintf("with u%d.service", r.IntN(max(i, 1)))))
+	}
+	return b.String()
+}
+
+func checkRules(t *testing.T, seed uint64, c *Cluster) {
+	t.Helper()
+	for _, name := range all(c) {
+		u := c.units[name]
+		on := u.placed()
+		if !u.Wanted && len(on) > 0 || !u.Options.Global && len(on) > 1 {
+			t.Fatalf("seed %d: %s is on %v", seed, name, on)
+		}
+		for _, id := range on {
+			m := c.machine(id)
+			if m.State != Ready {
+				continue // what is there stays until it can be moved
+			}
+			if problems := c.expel(u, m); len(problems) > 0 {
+				t.Fatalf("seed %d: %s is on %s, which %s", seed, name, id, problems[0].detail)
+			}
+		}
+	}
+	for i, m := range c.order {
+		if i > 0 && byLoad(c.order[i-1], m) >= 0 {
+			t.Fatalf("seed %d: machines out of order at %d", seed, i)
+		}
+	}
+}
+
+func BenchmarkPlace(b *testing.B) {
+	for _, size := range []struct{ machines, units int }{{10, 1000}, {1000, 10000}, {10000, 10000}} {
+		b.Run(fmt.Sprintf("machines=%d/units=%d", size.machines, size.units), func(b *testing.B) {
+			names := make([]unit.Name, size.units)
+			for i := range names {
+				names[i] = unit.Name(fmt.Sprintf("web@%05d.service", i))
+			}
+			for b.Loop() {
+				b.StopTimer()
+				c := New()
+				for i := range size.machines {
+					id := registry.MachineID(fmt.Sprintf("%032x", i))
+					c.SetMachine(Machine{ID: id, Hostname: string(id)})
+				}
+				for _, name := range names {
+					c.SetUnit(Unit{Name: name, Wanted: true})
+				}
+				b.StartTimer()
+				c.Plan(names)
+			}
+			b.ReportMetric(float64(size.units*b.N)/b.Elapsed().Seconds(), "units/s")
+		})
+	}
+}
