@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/clusterd/clusterd/registry/api"
+	"github.com/clusterd/clusterd/unit"
+)
+
+// deployment is one unit that submit, load or start is asked for.
+type deployment struct {
+	name  unit.Name
+	arg   string // as the user gave it
+	dir   string // where local files are looked for
+	path  bool   // the argument was a path: a file must be there
+	local []byte // the unit's local file, or its template's; nil when there is none
+	file  string // its path
+}
+
+func newSubmit(p *program) *cobra.Command {
+	return newDeploy(p, &cobra.Command{
+		Use:   "submit UNIT|FILE...",
+		Short: "Hand unit files to the cluster, without running them",
+		Example: `  clusterctl submit ./busybox.service
+  clusterctl submit web@.service web@{1..9}
+  clusterctl submit --replace ./busybox.service`,
+	}, "")
+}
+
+func newLoad(p *program) *cobra.Command {
+	return newDeploy(p, &cobra.Command{
+		Use:   "load UNIT|FILE...",
+		Short: "Place units on machines, without starting them; submits files first",
+		Example: `  clusterctl load ./busybox.service
+  clusterctl load 'web@*'`,
+	}, "loaded")
+}
+
+func newStart(p *program) *cobra.Command {
+	return newDeploy(p, &cobra.Command{
+		Use:   "start UNIT|FILE...",
+		Short: "Start units; submits files and places units first",
+		Long: `Start units and wait until they run, or until it is certain that they don't.
+
+A name is looked up in the registry, as a local file, as a template in the registry and as a
+local template, in this order.`,
+		Example: `  clusterctl start ./busybox.service
+  clusterctl start web@{1..9} --timeout 1m
+  clusterctl start --replace ./busybox.service`,
+	}, "launched")
+}
+
+// newDeploy completes the command of one of the verbs that take files. The
+// target is the one the verb raises units to.
+func newDeploy(p *program, cmd *cobra.Command, target string) *cobra.Command {
+	replace := cmd.Flags().Bool("replace", false, "let a local file take the place of the registry's")
+	why := addWhy(cmd)
+	var wait *waitFlags
+	if target != "" {
+		wait = addWaitFlags(cmd)
+	}
+	cmd.Args = unitArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		client, err := p.client()
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		request, names, err := p.deploy(cmd.Context(), client, cmd.Name(), target, args, *replace)
+		if err != nil {
+			return err
+		}
+		request.Why = *why
+		return p.apply(cmd.Context(), client, cmd.Name(), request, names, wait)
+	}
+	return cmd
+}
+
+// deploy turns arguments into one request for all units, or an error that
+// names all that is wrong with them.
+func (p *program) deploy(ctx context.Context, client *api.Client, verb, target string, args []string, replace bool) (api.Apply, []unit.Name, error) {
+	request := api.Apply{Files: map[unit.Hash][]byte{}}
+	deployments, err := p.deployments(ctx, client, verb, target, args)
+	if err != nil {
+		return request, nil, err
+	}
+	var names, asked []unit.Name
+	for _, d := range deployments {
+		names = append(names, d.name)
+		asked = append(asked, d.name)
+		if template, ok := d.name.Template(); ok {
+			asked = append(asked, template)
+		}
+	}
+	found, err := lookup(ctx, client, asked)
+	if err != nil {
+		return request, nil, fmt.Errorf("%s: %w", verb, err)
+	}
+	var errs []error
+	for _, d := range deployments {
+		change, err := p.change(ctx, client, verb, d, found, replace)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if change.File != "" {
+			request.Files[change.File] = d.local
+		}
+		change.Target = target
+		if verb == "load" && found[d.name].Target == "launched" {
+			change.Target = "" // a load takes nothing back
+			p.note("load %s: it is launched already; to stop it: clusterctl stop %s", d.name, d.name)
+		}
+		request.Changes = append(request.Changes, change)
+	}
+	return request, names, errors.Join(errs...)
+}
+
+// deployments reads arguments and the local files they mean.
+func (p *program) deployments(ctx context.Context, client *api.Client, verb, target string, args []string) ([]deployment, error) {
+	var all []deployment
+	seen := map[unit.Name]bool{}
+	add := func(d deployment) {
+		if !seen[d.name] {
+			seen[d.name] = true
+			all = append(all, d)
+		}
+	}
+	for _, arg := range args {
+		if isGlob(arg) && !strings.Contains(arg, "/") {
+			units, err := known(ctx, client, verb, []string{arg})
+			if err != nil {
+				return nil, err
+			}
+			for _, u := range units {
+				if target == "" || !u.Name.IsTemplate() {
+					add(deployment{name: u.Name, arg: string(u.Name)})
+				}
+			}
+			continue
+		}
+		d, err := readDeployment(verb, arg)
+		if err != nil {
+			return nil, err
+		}
+		if d.name.IsTemplate() && target != "" {
+			return nil, usageError("%s %s: a template runs nowhere; name an instance, such as %s", verb, d.name, d.name.InstanceOf("1"))
+		}
+		add(d)
+	}
+	return all, nil
+}
+
+// readDeployment reads one argument: a unit's name, or the path of a file.
+func readDeployment(verb, arg string) (deployment, error) {
+	d := deployment{arg: arg, dir: filepath.Dir(arg), path: strings.Contains(arg, "/")}
+	name, err := unit.ParseName(filepath.Base(arg))
+	if err != nil {
+		return d, usageError("%s: %v", verb, err)
+	}
+	d.name = name
+	candidates := []unit.Name{name}
+	if template, ok := name.Template(); ok {
+		candidates = append(candidates, template)
+	}
+	for _, candidate := range candidates {
+		d.file = filepath.Join(d.dir, string(candidate))
+		d.local, err = readUnitFile(d.file)
+		if err == nil {
+			return d, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return d, usageError("%s %s: %v", verb, name, err)
+		}
+	}
+	if d.path {
+		return d, usageError("%s %s: no such file; give the path of a unit file, or the unit's name, which has no /", verb, arg)
+	}
+	return d, nil
+}
+
+// readUnitFile reads a file of bounded size. A directory of that name is not
+// meant.
+func readUnitFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file; give the path of a unit file", path)
+	}
+	if info.Size() > unit.FileMax {
+		return nil, fmt.Errorf("%s has %d bytes; a unit file has at most %d", path, info.Size(), unit.FileMax)
+	}
+	text, err := os.ReadFile(path)
+	if text == nil && err == nil {
+		text = []byte{}
+	}
+	return text, err
+}
+
+// change decides what is asked for one unit: its registry file, its local
+// file, the template the registry has, the local template, whichever is first.
+func (p *program) change(ctx context.Context, client *api.Client, verb string, d deployment, found map[unit.Name]api.Unit, replace bool) (api.Change, error) {
+	change := api.Change{Name: d.name}
+	current, inRegistry := found[d.name]
+	inRegistry = inRegistry && current.Known && current.Target != "gone"
+	source := current
+	if template, ok := d.name.Template(); ok && !inRegistry && filepath.Base(d.file) != string(d.name) {
+		source = found[template] // the local file is a template's, and the registry may have its own
+	}
+	fromTemplate := !inRegistry && source.Known && source.Target != "gone"
+	if d.local == nil {
+		if !inRegistry && !fromTemplate {
+			return change, failure(api.ExitUnknown, "%s; there is no file %s here either", notInRegistry(verb, d.name), d.name)
+		}
+		return change, nil
+	}
+	hash := unit.HashOf(d.local)
+	switch {
+	case (inRegistry || fromTemplate) && source.Hash == hash:
+		return change, nil // the same text
+	case (inRegistry || fromTemplate) && !replace:
+		return change, p.differs(ctx, client, verb, d, source)
+	}
+	if err := p.check(verb, d); err != nil {
+		return change, err
+	}
+	change.File, change.Replace = hash, replace
+	return change, nil
+}
+
+// check reads the local file as the API will, so that what is wrong is said
+// with the file's own path.
+func (p *program) check(verb string, d deployment) error {
+	f, err := unit.Parse(d.file, d.local)
+	if err != nil {
+		return failure(api.ExitUsage, "%v", err)
+	}
+	options, err := f.Options(d.name)
+	if err != nil {
+		return failure(api.ExitUsage, "%v", err)
+	}
+	for _, warning := range options.Warnings {
+		p.note("clusterctl: warning: %s", warning)
+	}
+	return nil
+}
+
+// differs is the error for a local file that is not what the registry has.
+func (p *program) differs(ctx context.Context, client *api.Client, verb string, d deployment, source api.Unit) error {
+	text := fmt.Sprintf("%s %s: %s is not what the registry has as %s; go on with clusterctl %s --replace %s, or look with clusterctl cat %s",
+		verb, d.name, d.file, source.Name, verb, d.arg, source.Name)
+	if old, err := client.File(ctx, source.Hash); err == nil {
+		text += "\n" + strings.TrimSuffix(diff(string(old), string(d.local)), "\n")
+	}
+	return failure(api.ExitFailed, "%s", text)
+}
