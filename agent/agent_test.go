@@ -1,0 +1,463 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/clusterd/clusterd/registry"
+	"github.com/clusterd/clusterd/registry/mem"
+	"github.com/clusterd/clusterd/unit"
+)
+
+const me = registry.MachineID("11111111111111111111111111111111")
+
+// world is one machine with its registry.
+type world struct {
+	t       *testing.T
+	store   *mem.Store
+	manager *fakeManager
+	dir     string
+	machine registry.Machine
+	cluster string
+	stop    func() error
+	down    bool // the machine shuts down
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, store: mem.New(mem.Options{}), manager: newFakeManager(), dir: t.TempDir(), cluster: "c1"}
+	w.put(registry.ClusterKey, &registry.Cluster{Id: "c1", Epoch: 1})
+	return w
+}
+
+func (w *world) put(key string, m registry.Message) {
+	w.t.Helper()
+	w.commit(registry.Op{Key: key, Value: registry.Encode(m)})
+}
+
+func (w *world) commit(ops ...registry.Op) {
+	w.t.Helper()
+	if _, err := w.store.Commit(w.t.Context(), nil, ops); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) file(text string) unit.Hash {
+	b := []byte("[Service]\nExecStart=/bin/true " + text + "\n")
+	h := unit.HashOf(b)
+	w.commit(registry.Op{Key: registry.FileKey(h), Value: b})
+	return h
+}
+
+func (w *world) assign(u unit.Name, text string, target registry.Target, generation uint64) {
+	w.put(registry.AssignmentKey(me, u), &registry.Assignment{File: string(w.file(text)), Target: target, Generation: generation})
+}
+
+func (w *world) agent() *Agent {
+	w.t.Helper()
+	w.machine.Hostname, w.machine.Address = "m1", "10.0.0.1"
+	a, err := New(Config{
+		Store: w.store, Manager: w.manager, ID: me, Machine: &w.machine, Incarnation: "boot1", ClusterID: w.cluster,
+		RunDir: w.dir, Log: slog.New(slog.DiscardHandler), Stopping: func(context.Context) bool { return w.down },
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return a
+}
+
+// start runs an agent until w.stop.
+func (w *world) start() {
+	w.t.Helper()
+	a := w.agent()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	w.stop = func() error { cancel(); return <-ended }
+	w.settle()
+}
+
+// settle lets everything happen that takes less than a second.
+func (w *world) settle() {
+	time.Sleep(time.Second) // the bubble's clock
+	synctest.Wait()
+}
+
+func (w *world) observed(u unit.Name) string {
+	w.t.Helper()
+	o, _, err := readRecord[registry.Observed](w.t.Context(), w.store, registry.ObservedKey(me, u))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if o == nil {
+		return "nothing"
+	}
+	text := fmt.Sprintf("%s/%s/%s generation %d", o.Load, o.Active, o.Sub, o.Generation)
+	if o.Gone {
+		text = fmt.Sprintf("gone generation %d", o.Generation)
+	}
+	if o.Unclaimed {
+		text += " unclaimed"
+	}
+	if o.Reason != "" {
+		text += ": " + o.Reason
+	}
+	return text
+}
+
+func (w *world) want(what, got, want string) {
+	w.t.Helper()
+	if got != want {
+		w.t.Errorf("%s:\n got %s\nwant %s", what, got, want)
+	}
+}
+
+func hashOf(text string) string {
+	return unit.HashOf([]byte("[Service]\nExecStart=/bin/true " + text + "\n")).Short()
+}
+
+func TestAgentLifeOfAUnit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		defer func() { _ = w.stop() }()
+		w.assign(web, "v1", registry.Target_LOADED, 1)
+		w.settle()
+		w.want("load", w.manager.took(), "write web.service@"+hashOf("v1"))
+		w.want("load", w.observed(web), "loaded/inactive/dead generation 1")
+		w.assign(web, "v1", registry.Target_LAUNCHED, 2)
+		w.settle()
+		w.want("start", w.manager.took(), "start web.service")
+		w.want("start", w.observed(web), "loaded/active/running generation 2")
+		w.assign(web, "v2", registry.Target_LAUNCHED, 3)
+		w.settle()
+		w.want("replace", w.manager.took(), "stop web.service; write web.service@"+hashOf("v2")+"; start web.service")
+		w.want("replace", w.observed(web), "loaded/active/running generation 3")
+		w.put(registry.AssignmentKey(me, web), &registry.Assignment{File: string(w.file("v2")), Target: registry.Target_LAUNCHED, Generation: 4, RestartGeneration: 4})
+		w.settle()
+		w.want("restart", w.manager.took(), "restart web.service")
+		w.assign(web, "v2", registry.Target_GONE, 5)
+		w.settle()
+		w.want("gone", w.manager.took(), "stop web.service; remove web.service")
+		w.want("gone", w.observed(web), "gone generation 5")
+		if left, err := os.ReadDir(filepath.Join(w.dir, "units")); err != nil || len(left) != 0 {
+			t.Errorf("records left: %v, %v", left, err)
+		}
+		w.commit(registry.Op{Delete: registry.Prefix(registry.AssignmentsOf(me))}, registry.Op{Delete: registry.Prefix(registry.ObservedOf(me))})
+		w.settle()
+		w.want("forgotten", w.observed(web), "nothing")
+		w.assign(web, "v1", registry.Target_LAUNCHED, 1)
+		w.settle()
+		w.want("made anew", w.observed(web), "loaded/active/running generation 1")
+	})
+}
+
+func TestC02_RestartOfTheAgentTouchesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		w.assign("run.service", "v1", registry.Target_LAUNCHED, 1)
+		w.assign("once.service", "job", registry.Target_LAUNCHED, 1)
+		w.assign("bad.service", "fail", registry.Target_LAUNCHED, 1)
+		w.settle()
+		pid := w.manager.pidOf("run.service")
+		w.manager.took()
+		if err := w.stop(); err != nil {
+			t.Fatal(err)
+		}
+		before, err := w.store.Range(t.Context(), registry.Prefix(registry.ObservedOf(me)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		w.settle()
+		w.want("C-10: steps", w.manager.took(), "")
+		if got := w.manager.pidOf("run.service"); got != pid || pid == 0 {
+			t.Errorf("PID was %d, is %d", pid, got)
+		}
+		w.want("failed", w.observed("bad.service"), "loaded/failed/failed generation 1: start bad.service: unit failed: exit-code")
+		after, err := w.store.Range(t.Context(), registry.Prefix(registry.ObservedOf(me)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range before.Records {
+			if before.Records[i].Modified != after.Records[i].Modified {
+				t.Errorf("%s was written again", before.Records[i].Key)
+			}
+		}
+		_ = w.stop()
+	})
+}
+
+func TestC03_EmptiedRegistryStopsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		w.assign(web, "v1", registry.Target_LAUNCHED, 1)
+		w.settle()
+		w.manager.took()
+		w.commit(registry.Op{Delete: registry.Everything()})
+		w.settle()
+		w.want("steps", w.manager.took(), "")
+		if got := w.observed(web); !strings.HasPrefix(got, "loaded/active/running generation 0 unclaimed: frozen: the registry has no cluster record") {
+			t.Error(got)
+		}
+		_ = w.stop()
+		w.start() // a restart in between
+		w.settle()
+		w.want("steps after a restart", w.manager.took(), "")
+		w.put(registry.ClusterKey, &registry.Cluster{Id: "c1", Epoch: 1})
+		w.settle()
+		w.want("unclaimed", w.observed(web), "loaded/active/running generation 0 unclaimed")
+		w.assign(web, "v1", registry.Target_LAUNCHED, 1)
+		w.settle()
+		w.want("adopted", w.observed(web), "loaded/active/running generation 1")
+		w.want("steps when adopted", w.manager.took(), "")
+		_ = w.stop()
+	})
+}
+
+func TestC03_GarbageKeepsWhatRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		w.assign(web, "v1", registry.Target_LAUNCHED, 1)
+		w.settle()
+		w.manager.took()
+		w.commit(registry.Op{Key: registry.AssignmentKey(me, web), Value: []byte{0xff, 0xff}})
+		w.settle()
+		w.want("steps", w.manager.took(), "")
+		if got := w.observed(web); !strings.Contains(got, "unclaimed: read record assignments/"+string(me)+"/web.service: unreadable record") {
+			t.Error(got)
+		}
+		// A file that isn't the one its key says, and one that is not there.
+		w.commit(registry.Op{Key: registry.FileKey("abc"), Value: []byte("forged")})
+		w.put(registry.AssignmentKey(me, web), &registry.Assignment{File: "abc", Target: registry.Target_LAUNCHED, Generation: 2})
+		w.put(registry.AssignmentKey(me, "x.service"), &registry.Assignment{File: "0123456789", Target: registry.Target_LAUNCHED, Generation: 2})
+		w.settle()
+		w.want("steps", w.manager.took(), "")
+		if got := w.observed(web); !strings.HasPrefix(got, "loaded/active/running generation 2: fetch unit file abc: unreadable record") {
+			t.Error(got)
+		}
+		if got := w.observed("x.service"); !strings.Contains(got, "generation 2: fetch unit file 0123456: not in the registry; submit the unit again") {
+			t.Error(got)
+		}
+		_ = w.stop()
+	})
+}
+
+func TestFreezesOnAnotherCluster(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		now  *registry.Cluster
+		says string
+	}{
+		{"another id", &registry.Cluster{Id: "c2", Epoch: 1}, ""},
+		{"a lower epoch", &registry.Cluster{Id: "c1", Epoch: 0}, "generation 1: frozen: the registry is at epoch 0, this machine has seen 1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.start()
+				w.assign(web, "v1", registry.Target_LAUNCHED, 1)
+				w.settle()
+				w.manager.took()
+				w.put(registry.ClusterKey, tt.now)
+				w.settle()
+				w.assign(web, "v1", registry.Target_GONE, 2)
+				w.settle()
+				w.want("steps", w.manager.took(), "")
+				if got := w.observed(web); !strings.Contains(got, tt.says) {
+					t.Errorf("%s, want %s", got, tt.says)
+				}
+				w.put(registry.ClusterKey, &registry.Cluster{Id: "c1", Epoch: 2})
+				w.settle()
+				w.want("steps when thawed", w.manager.took(), "stop web.service; remove web.service")
+				_ = w.stop()
+			})
+		})
+	}
+}
+
+func TestC04_OneBadUnitHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		w.assign("a-hangs.service", "hang", registry.Target_LAUNCHED, 1)
+		w.assign("b-fails.service", "fail", registry.Target_LAUNCHED, 1)
+		w.assign("c-garbage.service", "v1\nno section here", registry.Target_LAUNCHED, 1)
+		w.manager.taken["d-taken.service"] = "/etc/systemd/system/d-taken.service"
+		w.assign("d-taken.service", "v1", registry.Target_LAUNCHED, 1)
+		w.assign("e-good.service", "v1", registry.Target_LAUNCHED, 1)
+		w.settle()
+		w.want("hangs", w.observed("a-hangs.service"), "loaded/activating/start generation 0")
+		w.want("fails", w.observed("b-fails.service"), "loaded/failed/failed generation 1: start b-fails.service: unit failed: exit-code")
+		if got := w.observed("c-garbage.service"); !strings.Contains(got, "generation 1: c-garbage.service:3:") {
+			t.Errorf("garbage: %s", got)
+		}
+		w.want("taken", w.observed("d-taken.service"), "// generation 1: name-taken(/etc/systemd/system/d-taken.service)")
+		w.want("good", w.observed("e-good.service"), "loaded/active/running generation 1")
+		w.assign("f-later.service", "v1", registry.Target_LAUNCHED, 1)
+		w.settle()
+		w.want("later", w.observed("f-later.service"), "loaded/active/running generation 1")
+		w.assign("a-hangs.service", "hang", registry.Target_LOADED, 2)
+		w.settle()
+		w.want("stopped while it hangs", w.observed("a-hangs.service"), "loaded/inactive/dead generation 2")
+		delete(w.manager.taken, "d-taken.service")
+		time.Sleep(recheckAfter)
+		w.settle()
+		w.want("name became free", w.observed("d-taken.service"), "loaded/active/running generation 1")
+		_ = w.stop()
+	})
+}
+
+func TestA13_RegistryGoneAndBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		w.assign(web, "v1", registry.Target_LAUNCHED, 1)
+		w.settle()
+		w.manager.took()
+		w.store.Cut()
+		time.Sleep(10 * time.Minute)
+		w.want("steps while it is gone", w.manager.took(), "")
+		w.manager.mu.Lock()
+		w.manager.set(web, "failed", "failed")
+		w.manager.mu.Unlock()
+		time.Sleep(time.Minute)
+		w.manager.mu.Lock()
+		w.manager.set(web, "active", "running")
+		w.manager.mu.Unlock()
+		time.Sleep(time.Minute)
+		w.store.Heal()
+		time.Sleep(10 * time.Second)
+		w.settle()
+		w.want("told afterwards", w.observed(web), "loaded/active/running generation 1")
+		w.want("alive", w.alive(), "boot1")
+		w.assign(web, "v1", registry.Target_LOADED, 2)
+		w.settle()
+		w.want("works again", w.manager.took(), "stop web.service")
+		_ = w.stop()
+	})
+}
+
+func (w *world) alive() string {
+	w.t.Helper()
+	r, rec, err := readRecord[registry.Alive](w.t.Context(), w.store, registry.AliveKey(me))
+	if err != nil || r == nil || rec.Lease == 0 {
+		return fmt.Sprintf("not alive (%v)", err)
+	}
+	return r.Incarnation
+}
+
+func TestA16_AwayAndBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		w.want("alive", w.alive(), "boot1")
+		lease, err := os.ReadFile(filepath.Join(w.dir, "lease"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		w.want("alive later", w.alive(), "boot1")
+		_ = w.stop()
+		away, _, err := readRecord[registry.Away](t.Context(), w.store, registry.AwayKey(me))
+		if err != nil || away == nil || away.Shutdown || away.Incarnation != "boot1" {
+			t.Fatalf("away %v, %v", away, err)
+		}
+		w.start()
+		away, _, err = readRecord[registry.Away](t.Context(), w.store, registry.AwayKey(me))
+		if err != nil || away != nil {
+			t.Errorf("still away: %v, %v", away, err)
+		}
+		if again, err := os.ReadFile(filepath.Join(w.dir, "lease")); err != nil || string(again) != string(lease) {
+			t.Errorf("lease %q after a restart, %q before (%v)", again, lease, err)
+		}
+		w.down = true
+		_ = w.stop()
+		away, _, err = readRecord[registry.Away](t.Context(), w.store, registry.AwayKey(me))
+		if err != nil || away == nil || !away.Shutdown {
+			t.Errorf("away %v, %v", away, err)
+		}
+		w.want("lease ends with the machine", w.alive(), "not alive (<nil>)")
+		w.down = false
+		w.start()
+		w.want("alive after a boot", w.alive(), "boot1")
+		_ = w.stop()
+		time.Sleep(time.Minute)
+		w.want("stopped for long", w.alive(), "not alive (<nil>)")
+		w.start()
+		w.want("alive again", w.alive(), "boot1")
+		_ = w.stop()
+	})
+}
+
+func TestA17_SecondHostWithAMachineIDInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.machine.CertificateSha256 = "aaaa"
+		w.start()
+		w.assign(web, "v1", registry.Target_LAUNCHED, 1)
+		w.settle()
+		second := &world{t: t, store: w.store, manager: newFakeManager(), dir: t.TempDir(), cluster: "c1"}
+		second.machine.CertificateSha256 = "bbbb"
+		err := second.agent().Run(t.Context())
+		if !errors.Is(err, ErrDuplicate) || !strings.Contains(err.Error(), "m1 at 10.0.0.1") {
+			t.Errorf("second host: %v", err)
+		}
+		w.want("second host's steps", second.manager.took(), "")
+		w.want("first host", w.observed(web), "loaded/active/running generation 1")
+		_ = w.stop()
+		// The first one set up anew, with a new certificate, is let in.
+		time.Sleep(time.Minute)
+		w.machine.CertificateSha256 = "cccc"
+		w.start()
+		w.settle()
+		w.want("set up anew", w.alive(), "boot1")
+		_ = w.stop()
+	})
+}
+
+func TestC13_IdleWritesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		w.assign(web, "v1", registry.Target_LAUNCHED, 1)
+		w.settle()
+		before, err := w.store.Range(t.Context(), registry.Everything())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		after, err := w.store.Range(t.Context(), registry.Everything())
+		if err != nil || after.Revision != before.Revision {
+			t.Errorf("revision %d, ten idle minutes later %d (%v)", before.Revision, after.Revision, err)
+		}
+		_ = w.stop()
+	})
+}
+
+func TestServiceManagerGoneAndBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.manager.gone = true
+		w.start()
+		w.assign(web, "v1", registry.Target_LAUNCHED, 1)
+		w.settle()
+		w.want("nothing is told", w.observed(web), "nothing")
+		w.manager.mu.Lock()
+		w.manager.gone = false
+		w.manager.mu.Unlock()
+		time.Sleep(time.Minute)
+		w.want("started then", w.observed(web), "loaded/active/running generation 1")
+		_ = w.stop()
+	})
+}

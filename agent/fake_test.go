@@ -1,0 +1,164 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/clusterd/clusterd/unit"
+)
+
+// fakeManager is a service manager in memory. How a unit behaves stands in its
+// file: "hang" never starts, "fail" fails to, "job" ends at once.
+type fakeManager struct {
+	mu      sync.Mutex
+	units   map[unit.Name]*fakeUnit
+	taken   map[unit.Name]string
+	log     []string // what changed: "start web.service"
+	pid     uint32
+	changed map[unit.Name]bool
+	wake    chan struct{}
+	gone    bool // does not answer
+}
+
+type fakeUnit struct {
+	State
+	running []byte // the file it was started with
+}
+
+func newFakeManager() *fakeManager {
+	return &fakeManager{units: map[unit.Name]*fakeUnit{}, taken: map[unit.Name]string{}, changed: map[unit.Name]bool{}, wake: make(chan struct{}, 1), pid: 100}
+}
+
+func (f *fakeManager) Observe(ctx context.Context, names []unit.Name) (map[unit.Name]State, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.gone {
+		return nil, fmt.Errorf("observe: no answer")
+	}
+	states := map[unit.Name]State{}
+	for _, u := range names {
+		s := State{}
+		if x := f.units[u]; x != nil {
+			s = x.State
+		}
+		s.Taken = f.taken[u]
+		states[u] = s
+	}
+	return states, ctx.Err()
+}
+
+func (f *fakeManager) note(u unit.Name) {
+	f.changed[u] = true
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (f *fakeManager) set(u unit.Name, active, sub string) {
+	x := f.units[u]
+	x.Load, x.Active, x.Sub, x.Since = "loaded", active, sub, time.Now()
+	if active == "active" {
+		f.pid++
+		x.MainPID, x.MainStart = f.pid, time.Now()
+	} else {
+		x.MainPID = 0
+	}
+	f.note(u)
+}
+
+func (f *fakeManager) Do(ctx context.Context, s Action) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.gone {
+		return fmt.Errorf("%s: no answer", s)
+	}
+	x := f.units[s.Unit]
+	if x == nil {
+		x = &fakeUnit{}
+		f.units[s.Unit] = x
+	}
+	if s.Verb == Start || s.Verb == Stop || s.Verb == Restart || s.Verb == Write || s.Verb == Remove {
+		f.log = append(f.log, s.String())
+	}
+	switch s.Verb {
+	case Write:
+		x.File, x.DropIn = s.File, s.DropIn
+	case Remove:
+		x.File, x.DropIn = nil, nil
+	case Gone:
+		delete(f.units, s.Unit)
+		delete(f.changed, s.Unit)
+	case AwaitUnloaded:
+		x.Status = Status{}
+	case Stop:
+		f.set(s.Unit, "inactive", "dead")
+	case Start, Restart:
+		return f.start(ctx, s, x)
+	}
+	return nil
+}
+
+func (f *fakeManager) start(ctx context.Context, s Action, x *fakeUnit) error {
+	x.running = x.File
+	switch text := string(x.File); {
+	case strings.Contains(text, "hang"):
+		f.set(s.Unit, "activating", "start")
+		f.mu.Unlock()
+		<-ctx.Done()
+		f.mu.Lock()
+		return ctx.Err()
+	case strings.Contains(text, "fail"):
+		f.set(s.Unit, "failed", "failed")
+		return fmt.Errorf("start %s: %w: exit-code", s.Unit, ErrResult)
+	case strings.Contains(text, "job"):
+		f.set(s.Unit, "inactive", "dead")
+	default:
+		f.set(s.Unit, "active", "running")
+	}
+	return nil
+}
+
+func (f *fakeManager) Watch(ctx context.Context, changed func(unit.Name, Status)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-f.wake:
+		}
+		f.mu.Lock()
+		statuses := map[unit.Name]Status{}
+		for u := range f.changed {
+			if x := f.units[u]; x != nil {
+				statuses[u] = x.Status
+			}
+		}
+		clear(f.changed)
+		f.mu.Unlock()
+		for u, s := range maps.All(statuses) {
+			changed(u, s)
+		}
+	}
+}
+
+// took returns what was done since the last call.
+func (f *fakeManager) took() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	log := strings.Join(f.log, "; ")
+	f.log = nil
+	return log
+}
+
+func (f *fakeManager) pidOf(u unit.Name) uint32 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if x := f.units[u]; x != nil {
+		return x.MainPID
+	}
+	return 0
+}

@@ -1,0 +1,424 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/clusterd/clusterd/registry"
+	"github.com/clusterd/clusterd/unit"
+)
+
+// gather is how long changes are collected for one round while units of an
+// earlier one are being started: systemd reads its directories anew after each
+// write between two starts.
+const gather = 50 * time.Millisecond
+
+// writeMax is how long a unit waits for the files of the others of its round.
+const writeMax = 500 * time.Millisecond
+
+// recheckAfter is how long it may take until a name that became free is noticed.
+const recheckAfter = 30 * time.Second
+
+// startRound looks at the dirty units now, or shortly if others are at work.
+func (a *Agent) startRound(ctx context.Context) {
+	if len(a.dirty) == 0 {
+		return
+	}
+	for _, m := range a.units {
+		if m.working {
+			if !a.roundDue {
+				a.roundDue = true
+				a.later.Reset(gather)
+			}
+			return
+		}
+	}
+	a.round(ctx)
+}
+
+// round plans each dirty unit and sets its steps going.
+func (a *Agent) round(ctx context.Context) {
+	a.roundDue = false
+	names := slices.Sorted(maps.Keys(a.dirty))
+	clear(a.dirty)
+	var unknown []unit.Name
+	work := map[unit.Name][]Action{}
+	for _, u := range names {
+		m := a.units[u]
+		switch {
+		case m == nil || m.working:
+			continue // its worker marks it again
+		case !m.known:
+			unknown = append(unknown, u)
+			continue
+		case a.forgotten(u, m):
+			continue
+		}
+		if steps := a.plan(u, m); len(steps) > 0 {
+			work[u] = steps
+		}
+		a.publish(u, m)
+		a.recheckTaken(ctx, u, m)
+	}
+	a.observe(ctx, unknown)
+	a.fetch(ctx)
+	gate := newGate(len(work))
+	for _, u := range slices.Sorted(maps.Keys(work)) {
+		a.begin(ctx, a.units[u], work[u], gate)
+	}
+	if len(a.asked) == 0 {
+		clear(a.files)
+	}
+}
+
+// forgotten drops a unit that is neither wanted nor here.
+func (a *Agent) forgotten(u unit.Name, m *managed) bool {
+	if _, ours := a.ledger.get(u); m.want != nil || m.broken != "" || ours || a.frozen != "" {
+		return false
+	}
+	delete(a.units, u)
+	a.reporter.set(u, nil)
+	return true
+}
+
+// recheckTaken looks again, some time later, whether a name that the machine
+// has for itself became free. Nobody tells of that.
+func (a *Agent) recheckTaken(ctx context.Context, u unit.Name, m *managed) {
+	if m.want == nil || m.recheck || TakenBy(*m.want, a.observed(u, m), u, a.UnitDir) == "" {
+		return
+	}
+	m.recheck = true
+	time.AfterFunc(recheckAfter, func() {
+		a.tell(ctx, func() { m.recheck, m.known, a.dirty[u] = false, m.working, true })
+	})
+}
+
+// plan returns a unit's steps, what is to be written included; none while
+// something for them is missing. Nothing is begun before all is at hand.
+func (a *Agent) plan(u unit.Name, m *managed) []Action {
+	if m.want == nil || m.gone {
+		return nil
+	}
+	wanted := Wanted{Frozen: a.frozen, Units: map[unit.Name]Desired{u: *m.want}}
+	steps := Plan(wanted, map[unit.Name]Observed{u: a.observed(u, m)})
+	for i := range steps {
+		if steps[i].Verb != Write {
+			continue
+		}
+		var err error
+		if steps[i].File, err = a.content(m); err != nil {
+			m.failed(err)
+			return nil
+		}
+		if steps[i].File == nil {
+			return nil // it is being fetched
+		}
+		f, err := unit.Parse(string(u), steps[i].File)
+		if err != nil {
+			m.failed(err)
+			return nil
+		}
+		var notes []string
+		steps[i].DropIn, notes = DropIn(u, f, a.IsNsrun)
+		for _, note := range notes {
+			a.Log.Warn("unit changed by its drop-in", "unit", u, "note", note)
+		}
+	}
+	return steps
+}
+
+// failed notes why a unit's steps can't be done for now.
+func (m *managed) failed(err error) {
+	m.reason, m.tried = err.Error(), m.want.Generation
+}
+
+// content is the wanted file; nil when it has to be fetched first.
+func (a *Agent) content(m *managed) ([]byte, error) {
+	h := m.want.File
+	switch {
+	case m.hash == h:
+		return m.state.File, nil
+	case a.files[h] != nil:
+		return a.files[h], nil
+	case a.missing[h] != nil:
+		return nil, a.missing[h]
+	}
+	if _, ok := a.asked[h]; !ok {
+		a.asked[h] = false
+	}
+	return nil, nil
+}
+
+func (a *Agent) observed(u unit.Name, m *managed) Observed {
+	e, ours := a.ledger.get(u)
+	o := Observed{
+		File: m.hash, Ours: ours, Taken: m.state.Taken,
+		Loaded: m.state.Loaded(), Active: m.state.Active,
+		Done: e.Done, Restarted: e.Restarted,
+	}
+	if m.want != nil && m.want.File == o.File && Fresh(*m.want, o) {
+		f, err := unit.Parse(string(u), m.state.File)
+		if err == nil {
+			dropIn, _ := DropIn(u, f, a.IsNsrun)
+			o.StaleDropIn = !bytes.Equal(dropIn, m.state.DropIn)
+		}
+	}
+	return o
+}
+
+// publish tells the cluster how a unit is.
+func (a *Agent) publish(u unit.Name, m *managed) {
+	if !a.verified || a.cluster.foreign || !m.known {
+		return
+	}
+	e, _ := a.ledger.get(u)
+	v := view{
+		want: m.want, has: a.observed(u, m), status: m.state.Status, unitDir: a.UnitDir,
+		frozen: a.frozen, broken: m.broken, reason: m.reason, tried: m.tried, gone: m.gone,
+	}
+	if v.reason == "" && m.state.Active != "active" {
+		v.reason = e.Reason
+	}
+	if o := report(u, v, a.Incarnation); o != nil {
+		a.reporter.set(u, o)
+	}
+}
+
+// observe looks at units that were never looked at.
+func (a *Agent) observe(ctx context.Context, names []unit.Name) {
+	if len(names) == 0 {
+		return
+	}
+	for _, u := range names {
+		a.units[u].working, a.units[u].cancel = true, func() {}
+	}
+	a.workers.Go(func() {
+		states, err := a.Manager.Observe(ctx, names)
+		a.tell(ctx, func() {
+			for _, u := range names {
+				m := a.units[u]
+				m.working = false
+				if err != nil {
+					a.again(ctx, u, m)
+					continue
+				}
+				m.set(states[u])
+				a.dirty[u] = true
+			}
+			if err != nil {
+				a.Log.Warn("service manager does not answer", "units", len(names), "error", err)
+			}
+		})
+	})
+}
+
+func (m *managed) set(s State) {
+	m.state, m.known, m.hash = s, true, ""
+	if s.File != nil {
+		m.hash = unit.HashOf(s.File)
+	}
+}
+
+// fetch gets the files that were asked for.
+func (a *Agent) fetch(ctx context.Context) {
+	for h, underWay := range a.asked {
+		if underWay {
+			continue
+		}
+		a.asked[h] = true
+		a.workers.Go(func() {
+			content, err := fetchFile(ctx, a.Store, h)
+			a.tell(ctx, func() { a.fetched(ctx, h, content, err) })
+		})
+	}
+}
+
+func (a *Agent) fetched(ctx context.Context, h unit.Hash, content []byte, err error) {
+	delete(a.asked, h)
+	if err == nil {
+		a.files[h] = content
+	} else {
+		a.Log.Warn("unit file not fetched", "file", h, "error", err)
+		if errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrUnreadable) {
+			a.missing[h] = err
+		}
+		time.AfterFunc(retryMax, func() {
+			a.tell(ctx, func() { delete(a.missing, h); a.lookAt(h) })
+		})
+	}
+	if err == nil || a.missing[h] != nil {
+		a.lookAt(h)
+	}
+}
+
+// lookAt marks the units that want a file.
+func (a *Agent) lookAt(h unit.Hash) {
+	for u, m := range a.units {
+		if m.want != nil && m.want.File == h {
+			a.dirty[u] = true
+		}
+	}
+}
+
+// fetchFile reads a unit file and makes sure that it is the one asked for.
+func fetchFile(ctx context.Context, store registry.Records, h unit.Hash) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerMax)
+	defer cancel()
+	snapshot, err := store.Range(ctx, registry.Single(registry.FileKey(h)))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("fetch unit file %s: %w", h.Short(), err)
+	case len(snapshot.Records) == 0:
+		return nil, fmt.Errorf("fetch unit file %s: %w; submit the unit again", h.Short(), registry.ErrNotFound)
+	}
+	content := snapshot.Records[0].Value
+	if got := unit.HashOf(content); got != h {
+		return nil, fmt.Errorf("fetch unit file %s: %w: its content has the hash %s; submit the unit again", h.Short(), registry.ErrUnreadable, got.Short())
+	}
+	return content, nil
+}
+
+// begin sets a unit's steps going.
+func (a *Agent) begin(ctx context.Context, m *managed, steps []Action, gate *gate) {
+	u := steps[0].Unit
+	work, cancel := context.WithCancel(ctx)
+	m.working, m.cancel, m.planned = true, cancel, *m.want
+	a.workers.Go(func() {
+		defer cancel()
+		reason, err := a.carryOut(work, u, steps, gate)
+		states, seen := a.Manager.Observe(ctx, []unit.Name{u})
+		a.tell(ctx, func() {
+			m.working = false
+			if seen == nil {
+				m.set(states[u])
+			}
+			a.finish(ctx, u, m, steps, reason, err)
+		})
+	})
+}
+
+// finish takes in how a unit's steps ended.
+func (a *Agent) finish(ctx context.Context, u unit.Name, m *managed, steps []Action, reason string, err error) {
+	a.dirty[u] = true
+	current := m.want != nil && *m.want == m.planned
+	switch {
+	case err == nil:
+		m.reason, m.retry = "", 0
+		m.gone = current && steps[len(steps)-1].Verb == Gone
+		if reason != "" {
+			a.Log.Warn("unit failed", "unit", u, "machine", a.ID, "reason", reason)
+		}
+	case !current:
+		// It was cut short because something else is wanted now.
+	default:
+		a.Log.Warn("unit's steps not done", "unit", u, "machine", a.ID, "error", err)
+		m.failed(err)
+		delete(a.dirty, u)
+		a.publish(u, m)
+		a.again(ctx, u, m)
+	}
+}
+
+// again marks a unit after a pause that grows.
+func (a *Agent) again(ctx context.Context, u unit.Name, m *managed) {
+	m.retry = min(max(2*m.retry, retryFirst), 6*retryMax)
+	time.AfterFunc(m.retry, func() { a.tell(ctx, func() { a.dirty[u] = true }) })
+}
+
+// carryOut runs one unit's steps in order. Units go side by side, so that a
+// broken one holds up nobody; what it leaves undone, the next pass plans
+// afresh. A reason without an error is why the unit itself failed.
+func (a *Agent) carryOut(ctx context.Context, u unit.Name, steps []Action, gate *gate) (reason string, err error) {
+	written := sync.OnceFunc(gate.written)
+	defer written()
+	lastWrite := -1
+	for i, s := range steps {
+		if s.Verb == Write {
+			lastWrite = i
+		}
+	}
+	for i, s := range steps {
+		if i > lastWrite {
+			written()
+		}
+		switch {
+		case (s.Verb == Start || s.Verb == Restart) && reason != "":
+			continue // what was loaded can't be started
+		case s.Verb == Start || s.Verb == Restart:
+			gate.await(ctx)
+		}
+		if ctx.Err() != nil {
+			return reason, ctx.Err()
+		}
+		switch err := a.do(ctx, u, s, reason); {
+		case errors.Is(err, ErrResult):
+			reason = err.Error()
+		case err != nil:
+			return reason, fmt.Errorf("%s: %w", s, err)
+		}
+	}
+	return reason, nil
+}
+
+// do carries out one step and keeps the record of it.
+func (a *Agent) do(ctx context.Context, u unit.Name, s Action, reason string) error {
+	e, _ := a.ledger.get(u)
+	e.Unit = u
+	switch s.Verb {
+	case Start, Stop, Restart, Remove:
+		a.Log.Info("step", "unit", u, "machine", a.ID, "step", s.String(), "reason", s.Reason)
+	case Write:
+		// First of all it is known to be ours, so that no crash leaves a file
+		// that nobody owns.
+		e.File = s.Desired.File
+		if err := a.ledger.put(e); err != nil {
+			return err
+		}
+	case Done:
+		e.File, e.Done, e.Restarted, e.Reason = s.Desired.File, s.Desired.Generation, s.Desired.Restart, reason
+		return a.ledger.put(e)
+	case Gone:
+		if err := a.Manager.Do(ctx, s); err != nil {
+			return err
+		}
+		return a.ledger.remove(u)
+	}
+	return a.Manager.Do(ctx, s)
+}
+
+// gate holds the starts of a round back until its files are written.
+type gate struct {
+	mu      sync.Mutex
+	writing int
+	open    chan struct{}
+}
+
+func newGate(units int) *gate {
+	return &gate{writing: units, open: make(chan struct{})}
+}
+
+// written says that one unit has nothing more to write. Call it once for each.
+func (g *gate) written() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.writing--; g.writing == 0 {
+		close(g.open)
+	}
+}
+
+// await waits for the others, but not for one that hangs.
+func (g *gate) await(ctx context.Context) {
+	t := time.NewTimer(writeMax)
+	defer t.Stop()
+	select {
+	case <-g.open:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
