@@ -45,6 +45,10 @@ type Options struct {
 	Bin string
 	// Bare boots the machines and forms no cluster of them.
 	Bare bool
+	// Keep leaves a lab that did not come up as it is, to be looked into.
+	Keep bool
+	// Config is every machine's clusterd.conf; empty is none.
+	Config string
 	// Progress is told in lines what is being done; nil is nobody.
 	Progress io.Writer
 }
@@ -82,8 +86,7 @@ func Check() error {
 	return nil
 }
 
-// Up boots a lab. When it fails nothing of it is left, when ctx ends first
-// neither.
+// Up boots a lab. When it fails or ctx ends, nothing of it is left.
 func Up(ctx context.Context, o Options) (_ *Lab, err error) {
 	if err := Check(); err != nil {
 		return nil, err
@@ -110,29 +113,40 @@ func Up(ctx context.Context, o Options) (_ *Lab, err error) {
 	}
 	defer unlock()
 	defer func() {
-		if err != nil {
+		if err != nil && !o.Keep {
 			err = errors.Join(err, p.removeAll())
 		}
 	}()
 	l.say("preparing lab %s", p.name)
-	if err := l.lay(o.Bin); err != nil {
+	if err := l.lay(o); err != nil {
 		return nil, fmt.Errorf("prepare lab: %w", err)
 	}
 	records, err := l.boot(ctx, 1, o.Machines)
 	if err != nil {
 		return nil, err
 	}
-	_ = records
+	if o.Bare {
+		return l, nil
+	}
+	if err := l.form(ctx, records); err != nil {
+		return nil, err
+	}
+	l.say("%d machines are one cluster", len(records))
 	return l, nil
 }
 
 // lay makes what all machines share.
-func (l *Lab) lay(bin string) error {
+func (l *Lab) lay(o Options) error {
 	if err := l.removeLeftovers(); err != nil {
 		return err
 	}
-	if err := l.buildLayer(bin); err != nil {
+	if err := l.buildLayer(o.Bin); err != nil {
 		return err
+	}
+	if !o.Bare {
+		if err := l.installClusterd(o.Bin, o.Config); err != nil {
+			return err
+		}
 	}
 	if err := l.writeHosts(nil); err != nil {
 		return err
@@ -444,6 +458,11 @@ func (l *Lab) Add(ctx context.Context) (string, error) {
 	fresh, err := l.boot(ctx, next, next)
 	if err != nil {
 		return "", err
+	}
+	for _, r := range records {
+		if r.Joined && r.running() {
+			return fresh[0].Name, l.join(ctx, r, fresh)
+		}
 	}
 	return fresh[0].Name, nil
 }
