@@ -24,6 +24,8 @@ type Unit struct {
 	Who         string      `json:"who,omitempty"`
 	Why         string      `json:"why,omitempty"`
 	Changed     time.Time   `json:"changed,omitzero"`
+	// Stale is how old the answer is when the registry itself gave none.
+	Stale time.Duration `json:"staleNanoseconds,omitempty"`
 }
 
 // UnitState is a unit on one machine: what it is to be there, and what is seen.
@@ -50,8 +52,9 @@ type UnitState struct {
 
 // Pending says why a unit is not placed.
 type Pending struct {
-	Text     string    `json:"text"`
-	Refusals []Refusal `json:"refusals,omitempty"`
+	Text       string    `json:"text"`
+	Generation uint64    `json:"generation,omitempty"` // of the unit, when this was found
+	Refusals   []Refusal `json:"refusals,omitempty"`
 }
 
 // Refusal is one rule that keeps a unit off some machines.
@@ -78,6 +81,8 @@ type Machine struct {
 	CPUs     uint32             `json:"cpus,omitempty"`
 	Software string             `json:"software,omitempty"`
 	Units    int                `json:"units"`
+	Cordon   bool               `json:"cordon,omitempty"`
+	Drain    bool               `json:"drain,omitempty"`
 }
 
 // Apply asks for changes of units, all or none of which are begun. Files holds
@@ -101,6 +106,9 @@ type Change struct {
 	Replace bool `json:"replace,omitempty"`
 	// Restart restarts the unit though nothing else changes.
 	Restart bool `json:"restart,omitempty"`
+	// Existing refuses, as unknown, a unit that is not in the registry yet,
+	// though its template may be.
+	Existing bool `json:"existing,omitempty"`
 }
 
 // Applied is the units after the changes, in the changes' order, each with
@@ -138,7 +146,7 @@ type ErrorBody struct {
 
 // JournalOptions are those of journalctl(1) that the API passes on.
 type JournalOptions struct {
-	Lines  int    // -1 all
+	Lines  int // -1 all
 	Follow bool
 	Output string // short, cat, json, ...
 	Since  string

@@ -1,0 +1,154 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/clusterd/clusterd/registry"
+	"github.com/clusterd/clusterd/registry/pki"
+)
+
+// Control is what the API of a control machine works with. Its fields are set
+// before Server.SetControl and not changed afterwards.
+type Control struct {
+	Store registry.Store
+	// Copy mirrors everything, see CopyRanges. Whoever makes it runs it.
+	Copy *registry.Copy
+	// Authority and PeerAuthority issue certificates; GossipKey goes to machines
+	// that join.
+	Authority     *pki.Authority
+	PeerAuthority *pki.Authority
+	GossipKey     []byte
+	// Suspected says whether gossip can't reach a machine; nil: always can.
+	Suspected func(registry.MachineID) bool
+	// DeadAfter is how long a machine may be without its lease before it is
+	// shown as dead; 0 means 30 s.
+	DeadAfter time.Duration
+	// AwayLimit is how long the units of a machine that is away are held; 0
+	// means 15 min.
+	AwayLimit time.Duration
+
+	files   *fileCache
+	mu      sync.Mutex
+	missing map[registry.MachineID]time.Time // since when its lease is known to be gone
+}
+
+const (
+	deadAfterDefault = 30 * time.Second
+	awayLimitDefault = 15 * time.Minute
+	// freshWait is how long a reader waits for the registry before it is served
+	// from the copy as it is.
+	freshWait = 2 * time.Second
+)
+
+// CopyRanges is what Control.Copy must mirror.
+func CopyRanges() []registry.Range { return []registry.Range{registry.Everything()} }
+
+// prepare fills in what was left zero.
+func (c *Control) prepare() error {
+	if c.Store == nil || c.Copy == nil {
+		return errors.New("serve the API as control machine: no registry given")
+	}
+	if c.DeadAfter == 0 {
+		c.DeadAfter = deadAfterDefault
+	}
+	if c.AwayLimit == 0 {
+		c.AwayLimit = awayLimitDefault
+	}
+	c.files = newFileCache()
+	c.missing = map[registry.MachineID]time.Time{}
+	return nil
+}
+
+// watchMissing notes when machines lose their lease, until ctx ends: nothing in
+// the registry says how long ago that was.
+func (c *Control) watchMissing(ctx context.Context, now func() time.Time) {
+	for {
+		changed := c.Copy.Changed()
+		c.noteMissing(c.Copy.View(), now())
+		// Changes come in bursts; one look each second is enough.
+		pause := time.NewTimer(time.Second)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+func (c *Control) noteMissing(view registry.View, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen := map[registry.MachineID]time.Time{}
+	for rec := range view.Range(registry.Prefix(registry.MachinesPrefix)) {
+		m := registry.MachineID(rec.Key[len(registry.MachinesPrefix):])
+		if _, alive := view.Get(registry.AliveKey(m)); alive {
+			continue
+		}
+		since, ok := c.missing[m]
+		if !ok {
+			since = now
+		}
+		seen[m] = since
+	}
+	c.missing = seen
+}
+
+func (c *Control) health(now time.Time) health {
+	return health{
+		awayLimit: c.AwayLimit,
+		suspected: c.Suspected,
+		dead: func(m registry.MachineID) bool {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			since, ok := c.missing[m]
+			if !ok {
+				c.missing[m] = now
+				return false
+			}
+			return now.Sub(since) >= c.DeadAfter
+		},
+	}
+}
+
+// freshView is the registry as it is now, or ErrNoAnswer.
+func (c *Control) freshView(ctx context.Context) (registry.View, error) {
+	limited, cancel := context.WithTimeout(ctx, freshWait)
+	defer cancel()
+	if err := c.Copy.Fresh(limited); err != nil {
+		if ctx.Err() != nil {
+			return registry.View{}, ctx.Err()
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w in %v", registry.ErrNoAnswer, freshWait)
+		}
+		return registry.View{}, err
+	}
+	return c.Copy.View(), nil
+}
+
+// recentView is the registry as it is now or, when it does not answer, as it
+// was a while ago. A copy that never was complete is no answer at all.
+func (c *Control) recentView(ctx context.Context) (registry.View, time.Duration, error) {
+	view, err := c.freshView(ctx)
+	if err == nil {
+		return view, 0, nil
+	}
+	if ctx.Err() != nil || c.Copy.Revision() == 0 {
+		return view, 0, fmt.Errorf("read the registry: %w; is a majority of the control machines up?", err)
+	}
+	return c.Copy.View(), max(c.Copy.Age(), 1), nil
+}
+
+// picture draws a view.
+func (c *Control) picture(view registry.View, now time.Time) *picture {
+	return newPicture(view, c.files, c.health(now), now)
+}

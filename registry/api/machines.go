@@ -1,0 +1,125 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/clusterd/clusterd/registry"
+)
+
+func (s *Server) removeMachine(c *Control, w http.ResponseWriter, r *http.Request) error {
+	force := r.URL.Query().Get("force") == "true"
+	if err := c.retry(r.Context(), func(view registry.View) ([]registry.Guard, []registry.Op, error) {
+		return planRemoval(c.picture(view, s.Now()), r.PathValue("machine"), force)
+	}); err != nil {
+		return err
+	}
+	s.Log.Info("machine removed", "machine", r.PathValue("machine"), "who", callerOf(r.Context()).id.Name)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// planRemoval takes a machine's own records away. What was assigned to it goes
+// when the engine sees that.
+func planRemoval(p *picture, text string, force bool) ([]registry.Guard, []registry.Op, error) {
+	m, err := p.find(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	info := p.machine(m)
+	if alive := info.state == StateAlive || info.state == StateSuspect; alive && !force {
+		return nil, nil, conflict("remove machine %s %s: it is %s; stop its clusterd first (systemctl disable --now clusterd), or give --force",
+			m.Short(), info.record.GetHostname(), info.state)
+	}
+	rec, _ := p.view.Get(registry.MachineKey(m))
+	guards := []registry.Guard{{Key: rec.Key, Modified: rec.Modified}}
+	if !force {
+		guards = append(guards, registry.Guard{Key: registry.AliveKey(m)})
+	}
+	return guards, []registry.Op{
+		{Delete: registry.Single(registry.MachineKey(m))},
+		{Delete: registry.Prefix(registry.SettingsPrefix + string(m) + "/")},
+	}, nil
+}
+
+func (s *Server) setMachine(c *Control, w http.ResponseWriter, r *http.Request) error {
+	change, err := read[SettingsChange](r)
+	if err != nil {
+		return err
+	}
+	if err := c.retry(r.Context(), func(view registry.View) ([]registry.Guard, []registry.Op, error) {
+		return planSettings(c.picture(view, s.Now()), r.PathValue("machine"), change)
+	}); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func planSettings(p *picture, text string, change SettingsChange) ([]registry.Guard, []registry.Op, error) {
+	m, err := p.find(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, key := range append(slices.Sorted(maps.Keys(change.Metadata)), change.Unset...) {
+		if key == "" || key == "hostname" {
+			return nil, nil, badRequest("set machine %s: the metadata %q can't be changed", m.Short(), key)
+		}
+	}
+	rec, present := p.view.Get(registry.SettingsKey(m))
+	next := &registry.Settings{}
+	if present {
+		old, err := registry.Decode[registry.Settings](rec)
+		if err != nil {
+			return nil, nil, conflict("set machine %s: %v", m.Short(), err)
+		}
+		next = proto.CloneOf(old)
+	}
+	if change.Cordon != nil {
+		next.Cordon = *change.Cordon
+	}
+	if change.Drain != nil {
+		next.Drain = *change.Drain
+	}
+	if next.Metadata == nil {
+		next.Metadata = map[string]string{}
+	}
+	removed := map[string]bool{}
+	for _, key := range append(next.MetadataRemoved, change.Unset...) {
+		removed[key] = true
+	}
+	for _, key := range change.Unset {
+		delete(next.Metadata, key)
+	}
+	for key, value := range change.Metadata {
+		next.Metadata[key] = value
+		delete(removed, key)
+	}
+	next.MetadataRemoved = slices.Sorted(maps.Keys(removed))
+	guard := registry.Guard{Key: registry.SettingsKey(m), Modified: rec.Modified}
+	return []registry.Guard{guard}, []registry.Op{{Key: guard.Key, Value: registry.Encode(next)}}, nil
+}
+
+// retry plans one transaction on what the registry holds and commits it, again
+// when that changed meanwhile.
+func (c *Control) retry(ctx context.Context, plan func(registry.View) ([]registry.Guard, []registry.Op, error)) error {
+	for try := 1; ; try++ {
+		view, err := c.freshView(ctx)
+		if err != nil {
+			return err
+		}
+		guards, ops, err := plan(view)
+		if err != nil {
+			return err
+		}
+		_, err = c.Store.Commit(ctx, guards, ops)
+		if !errors.Is(err, registry.ErrGuard) || try == applyTries {
+			return err
+		}
+	}
+}

@@ -1,0 +1,421 @@
+package api
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/clusterd/clusterd/registry"
+	"github.com/clusterd/clusterd/unit"
+)
+
+// The words of Machine.State.
+const (
+	StateAlive   = "alive"   // it keeps its lease
+	StateSuspect = "suspect" // it does, but gossip can't reach it
+	StateAway    = "away"    // its clusterd was stopped; its units are held
+	StateSilent  = "silent"  // its lease is gone, not yet long enough to be dead
+	StateDead    = "dead"
+)
+
+// The words of Unit.Target and UnitState.Assigned.
+const (
+	TargetInactive = "inactive"
+	TargetLoaded   = "loaded"
+	TargetLaunched = "launched"
+	TargetGone     = "gone"
+)
+
+var targetWords = map[registry.Target]string{
+	registry.Target_INACTIVE: TargetInactive,
+	registry.Target_LOADED:   TargetLoaded,
+	registry.Target_LAUNCHED: TargetLaunched,
+	registry.Target_GONE:     TargetGone,
+}
+
+// parseTarget reads a word of Change.Target.
+func parseTarget(word string) (registry.Target, bool) {
+	for t, w := range targetWords {
+		if w == word {
+			return t, true
+		}
+	}
+	return registry.Target_TARGET_UNSPECIFIED, false
+}
+
+// picture is the cluster as one view of the registry shows it, in the API's
+// words. It reads no clock and asks nobody.
+type picture struct {
+	view     registry.View
+	files    *fileCache
+	now      time.Time
+	health   health
+	machines map[registry.MachineID]*machineInfo // what was looked at so far
+	leader   registry.MachineID
+}
+
+// health is what is known of machines beside the registry.
+type health struct {
+	awayLimit time.Duration
+	suspected func(registry.MachineID) bool // by gossip
+	dead      func(registry.MachineID) bool // for a machine whose lease is gone
+}
+
+// machineInfo is one machine as far as units' states need it.
+type machineInfo struct {
+	known       bool
+	broken      error
+	record      *registry.Machine
+	state       string
+	why         string
+	incarnation string // empty unless it is alive
+}
+
+func newPicture(view registry.View, files *fileCache, h health, now time.Time) *picture {
+	p := &picture{view: view, files: files, now: now, health: h, machines: map[registry.MachineID]*machineInfo{}}
+	if rec, ok := view.Get(registry.LeaderKey); ok {
+		if l, err := registry.Decode[registry.Leader](rec); err == nil {
+			p.leader = registry.MachineID(l.GetMachine())
+		}
+	}
+	return p
+}
+
+// machine looks a machine up; one without a record is not known, but may be
+// alive all the same.
+func (p *picture) machine(m registry.MachineID) *machineInfo {
+	if info, ok := p.machines[m]; ok {
+		return info
+	}
+	info := &machineInfo{record: &registry.Machine{}}
+	if rec, ok := p.view.Get(registry.MachineKey(m)); ok {
+		info.known = true
+		if r, err := registry.Decode[registry.Machine](rec); err != nil {
+			info.broken = err
+		} else {
+			info.record = r
+		}
+	}
+	info.state, info.why, info.incarnation = p.state(m)
+	p.machines[m] = info
+	return info
+}
+
+// state is the machine's state word, what more there is to say, and its
+// incarnation when it is alive.
+func (p *picture) state(m registry.MachineID) (state, why, incarnation string) {
+	if rec, ok := p.view.Get(registry.AliveKey(m)); ok {
+		if a, err := registry.Decode[registry.Alive](rec); err == nil {
+			incarnation = a.GetIncarnation()
+		}
+		if p.health.suspected != nil && p.health.suspected(m) {
+			return StateSuspect, "other machines can't reach it", incarnation
+		}
+		return StateAlive, "", incarnation
+	}
+	if rec, ok := p.view.Get(registry.AwayKey(m)); ok {
+		a, err := registry.Decode[registry.Away](rec)
+		if err != nil {
+			return StateAway, err.Error(), ""
+		}
+		since := time.UnixMilli(a.GetSinceUnixMs())
+		switch until := since.Add(p.health.awayLimit); {
+		case a.GetShutdown():
+			return StateDead, "shut down at " + clock(since), ""
+		case p.now.Before(until):
+			return StateAway, fmt.Sprintf("clusterd stopped at %s; its units are held until %s", clock(since), clock(until)), ""
+		default:
+			return StateDead, fmt.Sprintf("clusterd stopped at %s, longer ago than AwayLimit=%v", clock(since), p.health.awayLimit), ""
+		}
+	}
+	if p.health.dead != nil && p.health.dead(m) {
+		return StateDead, "it keeps no lease", ""
+	}
+	return StateSilent, "its lease ran out", ""
+}
+
+func clock(t time.Time) string { return t.UTC().Format("15:04:05 MST") }
+
+// lives says whether what the machine last reported may still be so.
+func (i *machineInfo) lives() bool { return i.state != StateDead }
+
+// units are the units whose names match one of the globs, or all, by name.
+func (p *picture) units(globs []string) []Unit {
+	states := p.statesByUnit(globs)
+	names := make(map[unit.Name]bool, len(states))
+	for name := range states {
+		names[name] = true
+	}
+	for rec := range p.view.Range(registry.Prefix(registry.UnitsPrefix)) {
+		if name := unit.Name(strings.TrimPrefix(rec.Key, registry.UnitsPrefix)); matches(name, globs) {
+			names[name] = true
+		}
+	}
+	out := make([]Unit, 0, len(names))
+	for name := range names {
+		out = append(out, p.describe(name, states[name]))
+	}
+	slices.SortFunc(out, func(a, b Unit) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	return out
+}
+
+// unit is one unit; false when nothing knows of it.
+func (p *picture) unit(name unit.Name) (Unit, bool) {
+	var states []UnitState
+	for _, m := range p.machinesWithUnits() {
+		if s, ok := p.unitState(m, name); ok {
+			states = append(states, s)
+		}
+	}
+	u := p.describe(name, states)
+	return u, u.Known || len(u.States) > 0
+}
+
+func matches(name unit.Name, globs []string) bool {
+	if len(globs) == 0 {
+		return true
+	}
+	for _, g := range globs {
+		if g == string(name) {
+			return true
+		}
+		if ok, _ := path.Match(g, string(name)); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// statesByUnit goes through assignments and observations once.
+func (p *picture) statesByUnit(globs []string) map[unit.Name][]UnitState {
+	type place struct {
+		machine registry.MachineID
+		unit    unit.Name
+	}
+	places := map[place]bool{}
+	for _, prefix := range []string{registry.AssignmentsPrefix, registry.ObservedPrefix} {
+		for rec := range p.view.Range(registry.Prefix(prefix)) {
+			m, name, ok := registry.CutMachineUnit(strings.TrimPrefix(rec.Key, prefix))
+			if ok && matches(name, globs) {
+				places[place{m, name}] = true
+			}
+		}
+	}
+	states := map[unit.Name][]UnitState{}
+	for at := range places {
+		if s, ok := p.unitState(at.machine, at.unit); ok {
+			states[at.unit] = append(states[at.unit], s)
+		}
+	}
+	for _, list := range states {
+		slices.SortFunc(list, func(a, b UnitState) int { return strings.Compare(string(a.Machine), string(b.Machine)) })
+	}
+	return states
+}
+
+// machinesWithUnits are the machines that have assignments or observations,
+// found by skipping from one to the next, sorted.
+func (p *picture) machinesWithUnits() []registry.MachineID {
+	var out []registry.MachineID
+	for _, prefix := range []string{registry.AssignmentsPrefix, registry.ObservedPrefix} {
+		rest := registry.Prefix(prefix)
+		for {
+			m, ok := "", false
+			for rec := range p.view.Range(rest) {
+				m, _, _ = strings.Cut(strings.TrimPrefix(rec.Key, prefix), "/")
+				ok = true
+				break
+			}
+			if !ok {
+				break
+			}
+			out = append(out, registry.MachineID(m))
+			rest.From = registry.Prefix(prefix + m + "/").To
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// unitState is the unit on one machine; false when it is neither to be there
+// nor seen there.
+func (p *picture) unitState(m registry.MachineID, name unit.Name) (UnitState, bool) {
+	info := p.machine(m)
+	s := UnitState{Machine: m, Hostname: info.record.GetHostname(), Address: info.record.GetAddress(), MachineIs: info.state}
+	assigned := p.readAssignment(&s, name)
+	observed := p.readObserved(&s, name, info)
+	switch {
+	case s.Assigned == TargetGone && (!info.lives() || observed.GetGone()):
+		return s, false // nothing of it is there, or ever will be again
+	case !assigned && (!s.Reported || observed.GetGone()):
+		return s, false
+	}
+	s.Unclaimed = !assigned
+	return s, true
+}
+
+func (p *picture) readAssignment(s *UnitState, name unit.Name) bool {
+	rec, ok := p.view.Get(registry.AssignmentKey(s.Machine, name))
+	if !ok {
+		return false
+	}
+	a, err := registry.Decode[registry.Assignment](rec)
+	if err != nil {
+		s.Assigned, s.Reason = "unreadable", err.Error()
+		return true
+	}
+	s.Assigned, s.Generation = targetWords[a.GetTarget()], a.GetGeneration()
+	return true
+}
+
+// readObserved fills in what the machine reported, unless that can't be so any
+// more: reported in an earlier life of the machine, or by one that is dead.
+func (p *picture) readObserved(s *UnitState, name unit.Name, info *machineInfo) *registry.Observed {
+	rec, ok := p.view.Get(registry.ObservedKey(s.Machine, name))
+	if !ok {
+		return nil
+	}
+	o, err := registry.Decode[registry.Observed](rec)
+	if err != nil {
+		s.Reported, s.Reason = true, err.Error()
+		return nil
+	}
+	if !info.lives() || info.incarnation != "" && o.GetIncarnation() != info.incarnation {
+		return nil
+	}
+	s.Reported = true
+	s.Load, s.Active, s.Sub = o.GetLoad(), o.GetActive(), o.GetSub()
+	s.Hash = unit.Hash(o.GetFile())
+	s.MainPID = o.GetMainPid()
+	s.Result, s.ExitStatus, s.Reason = o.GetResult(), o.GetExitStatus(), o.GetReason()
+	s.Done = o.GetGeneration()
+	if us := o.GetSinceUnixUs(); us != 0 {
+		s.Since = time.UnixMicro(us)
+	}
+	return o
+}
+
+// describe adds what the registry has of the unit itself.
+func (p *picture) describe(name unit.Name, states []UnitState) Unit {
+	u := Unit{Name: name, States: states, Template: name.IsTemplate()}
+	rec, ok := p.view.Get(registry.UnitKey(name))
+	if !ok {
+		return u
+	}
+	u.Known = true
+	r, err := registry.Decode[registry.Unit](rec)
+	if err != nil {
+		u.Broken = err.Error()
+		return u
+	}
+	u.Hash = unit.Hash(r.GetFile())
+	u.Target = targetWords[r.GetTarget()]
+	u.Generation = r.GetGeneration()
+	u.Who, u.Why = r.GetWho(), r.GetWhy()
+	if ms := r.GetChangedUnixMs(); ms != 0 {
+		u.Changed = time.UnixMilli(ms)
+	}
+	about := p.files.about(p.view, u.Hash, name)
+	u.Description, u.Global, u.Broken = about.description, about.global, about.broken
+	if u.Target != TargetInactive && u.Target != TargetGone {
+		u.Pending = p.pending(name)
+	}
+	return u
+}
+
+func (p *picture) pending(name unit.Name) *Pending {
+	rec, ok := p.view.Get(registry.PendingKey(name))
+	if !ok {
+		return nil
+	}
+	r, err := registry.Decode[registry.Pending](rec)
+	if err != nil {
+		return &Pending{Text: err.Error()}
+	}
+	out := &Pending{Text: r.GetText(), Generation: r.GetGeneration()}
+	for _, refusal := range r.GetRefusals() {
+		entry := Refusal{Rule: refusal.GetRule(), Detail: refusal.GetDetail()}
+		for _, m := range refusal.GetMachines() {
+			entry.Machines = append(entry.Machines, registry.MachineID(m))
+		}
+		out.Refusals = append(out.Refusals, entry)
+	}
+	return out
+}
+
+// allMachines are the machines of the cluster, by id.
+func (p *picture) allMachines() []Machine {
+	counts := map[registry.MachineID]int{}
+	for rec := range p.view.Range(registry.Prefix(registry.AssignmentsPrefix)) {
+		m, _, ok := registry.CutMachineUnit(strings.TrimPrefix(rec.Key, registry.AssignmentsPrefix))
+		a, err := registry.Decode[registry.Assignment](rec)
+		if ok && (err != nil || a.GetTarget() != registry.Target_GONE) {
+			counts[m]++
+		}
+	}
+	var out []Machine
+	for rec := range p.view.Range(registry.Prefix(registry.MachinesPrefix)) {
+		m := registry.MachineID(strings.TrimPrefix(rec.Key, registry.MachinesPrefix))
+		out = append(out, p.describeMachine(m, counts[m]))
+	}
+	return out
+}
+
+func (p *picture) describeMachine(id registry.MachineID, units int) Machine {
+	info := p.machine(id)
+	r := info.record
+	m := Machine{
+		ID: id, Hostname: r.GetHostname(), Address: r.GetAddress(), API: r.GetApi(), Gate: r.GetGate(),
+		State: info.state, Why: info.why, Leader: p.leader == id,
+		Facts: r.GetFacts(), Memory: r.GetMemoryBytes(), CPUs: r.GetCpus(), Software: r.GetSoftware(), Units: units,
+	}
+	if info.broken != nil {
+		m.Why = info.broken.Error()
+	}
+	_, m.Member = p.view.Get(registry.MemberKey(id))
+	m.Metadata = map[string]string{}
+	for k, v := range r.GetMetadata() {
+		m.Metadata[k] = v
+	}
+	rec, ok := p.view.Get(registry.SettingsKey(id))
+	if !ok {
+		return m
+	}
+	settings, err := registry.Decode[registry.Settings](rec)
+	if err != nil {
+		m.Why = err.Error()
+		return m
+	}
+	m.Cordon, m.Drain = settings.GetCordon(), settings.GetDrain()
+	for _, k := range settings.GetMetadataRemoved() {
+		delete(m.Metadata, k)
+	}
+	for k, v := range settings.GetMetadata() {
+		m.Metadata[k] = v
+	}
+	return m
+}
+
+// find returns the machine meant by its id, an unambiguous prefix of it, or
+// its host name.
+func (p *picture) find(text string) (registry.MachineID, error) {
+	if _, ok := p.view.Get(registry.MachineKey(registry.MachineID(text))); ok {
+		return registry.MachineID(text), nil
+	}
+	var found []string
+	for rec := range p.view.Range(registry.Prefix(registry.MachinesPrefix)) {
+		m := strings.TrimPrefix(rec.Key, registry.MachinesPrefix)
+		if strings.HasPrefix(m, text) || p.machine(registry.MachineID(m)).record.GetHostname() == text {
+			found = append(found, m)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return registry.MachineID(found[0]), nil
+	case len(found) > 1:
+		return "", badRequest("machine %s: it could be any of %s; give more of its id", text, strings.Join(found, ", "))
+	}
+	return "", notFound("machine %s: no such machine; see clusterctl list-machines", text)
+}
