@@ -3,6 +3,7 @@ package image
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -46,3 +47,14 @@ func (d Digest) Short() string {
 }
 
 func (d Digest) String() string { return string(d) }
+
+// ErrMismatch says that content is not what its digest, or its size, promised.
+var ErrMismatch = errors.New("content does not match its digest")
+
+// Verify returns ErrMismatch if data is not what d names.
+func (d Digest) Verify(data []byte) error {
+	if got := DigestOf(data); got != d {
+		return fmt.Errorf("%w: %s has the content of %s", ErrMismatch, d, got)
+	}
+	return nil
+}

@@ -42,10 +42,16 @@ type place struct{ host, prefix string }
 
 // Source is one place an image can be fetched from.
 type Source struct {
-	Host       string // as dialled: name[:port]
+	Host       string // name[:port]
 	Repository string // under which the image is known there
-	CAFile     string // "": the system's authorities
-	Insecure   Insecurity
+}
+
+func (s Source) String() string { return s.Host + "/" + s.Repository }
+
+// Trust is what makes a host believable.
+type Trust struct {
+	CAFile   string // "": the system's authorities
+	Insecure Insecurity
 }
 
 // LoadRegistries reads the file at path. One that isn't there is empty.
@@ -174,14 +180,22 @@ func (r *Registries) Sources(ref Reference) []Source {
 	}
 	var sources []Source
 	for _, p := range append(places, own) {
-		s := Source{Host: p.host, Repository: ref.Repository, Insecure: Secure}
+		s := Source{Host: p.host, Repository: ref.Repository}
 		if p.prefix != "" {
 			s.Repository = p.prefix + "/" + ref.Repository
-		}
-		if g := r.hosts[p.host]; g != nil {
-			s.CAFile, s.Insecure = g.caFile, g.insecure
 		}
 		sources = append(sources, s)
 	}
 	return sources
+}
+
+// Trust returns how host, as it stands in a URL, is believed.
+func (r *Registries) Trust(host string) Trust {
+	if host == "index.docker.io" {
+		host = defaultRegistry
+	}
+	if g := r.hosts[host]; g != nil {
+		return Trust{CAFile: g.caFile, Insecure: g.insecure}
+	}
+	return Trust{Insecure: Secure}
 }

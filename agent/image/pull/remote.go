@@ -1,0 +1,184 @@
+package pull
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/clusterd/clusterd/agent/image"
+)
+
+// stallTimeout ends a transfer that brings nothing any more.
+const stallTimeout = 60 * time.Second
+
+// remote is one repository of one registry, with whatever login it wants.
+type remote struct {
+	client *http.Client
+	base   url.URL // …/v2/<repository>
+}
+
+func connect(ctx context.Context, src image.Source, h *hosts, keychain authn.Keychain) (*remote, error) {
+	var opts []name.Option
+	if h.registries.Trust(src.Host).Insecure == image.Plaintext {
+		opts = append(opts, name.Insecure)
+	}
+	registry, err := name.NewRegistry(src.Host, opts...)
+	if err != nil {
+		return nil, err
+	}
+	repository := registry.Repo(src.Repository)
+	login, err := authn.Resolve(ctx, keychain, repository)
+	if err != nil {
+		return nil, fmt.Errorf("read logins: %w", err)
+	}
+	retrying := transport.NewRetry(transport.NewUserAgent(h, "nsrun"))
+	rt, err := transport.NewWithContext(ctx, registry, login, retrying, []string{repository.Scope(transport.PullScope)})
+	if err != nil {
+		return nil, err
+	}
+	return &remote{
+		client: &http.Client{Transport: rt},
+		// The transport puts in http where that is what the host speaks.
+		base: url.URL{Scheme: "https", Host: registry.RegistryStr(), Path: "/v2/" + src.Repository},
+	}, nil
+}
+
+func (r *remote) request(ctx context.Context, method, kind, what string) (*http.Request, error) {
+	u := r.base
+	u.Path += "/" + kind + "/" + what
+	return http.NewRequestWithContext(ctx, method, u.String(), nil)
+}
+
+// digest asks what a tag stands for. "" means that the registry didn't say.
+func (r *remote) digest(ctx context.Context, tag string) (image.Digest, error) {
+	req, err := r.request(ctx, http.MethodHead, "manifests", tag)
+	if err != nil {
+		return "", err
+	}
+	acceptDocuments(req)
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+		return "", err
+	}
+	d, err := image.ParseDigest(resp.Header.Get("Docker-Content-Digest"))
+	if err != nil {
+		return "", nil
+	}
+	return d, nil
+}
+
+func acceptDocuments(req *http.Request) {
+	req.Header.Set("Accept", strings.Join([]string{
+		image.TypeIndex, image.TypeManifest, image.TypeDockerIndex, image.TypeDockerManifest,
+	}, ", "))
+}
+
+// document fetches an index or a manifest by tag or digest. want is what its digest must be, if that is known.
+func (r *remote) document(ctx context.Context, what string, want image.Digest) ([]byte, *image.Document, error) {
+	req, err := r.request(ctx, http.MethodGet, "manifests", what)
+	if err != nil {
+		return nil, nil, err
+	}
+	acceptDocuments(req)
+	ctx, cancel := context.WithTimeout(ctx, stallTimeout)
+	defer cancel()
+	resp, err := r.client.Do(req.WithContext(ctx))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+		return nil, nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, image.DocumentBytesMax+1))
+	if err != nil {
+		return nil, nil, err
+	}
+	if want != "" {
+		if err := want.Verify(data); err != nil {
+			return nil, nil, fmt.Errorf("manifest: %w", err)
+		}
+	}
+	doc, err := image.ParseDocument(data, resp.Header.Get("Content-Type"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("manifest %s %w", image.DigestOf(data), err)
+	}
+	return data, doc, nil
+}
+
+// smallBlob fetches a blob into memory and checks it.
+func (r *remote) smallBlob(ctx context.Context, desc image.Descriptor) ([]byte, error) {
+	body, err := r.blob(ctx, desc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	data, err := io.ReadAll(io.LimitReader(body, desc.Size+1))
+	if err != nil {
+		return nil, err
+	}
+	return data, desc.Digest.Verify(data)
+}
+
+// blob begins to fetch a blob. Reading fails when nothing comes for stallTimeout.
+func (r *remote) blob(ctx context.Context, d image.Digest) (io.ReadCloser, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	req, err := r.request(ctx, http.MethodGet, "blobs", d.String())
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	resp, err := r.client.Do(req)
+	if err == nil {
+		err = transport.CheckError(resp, http.StatusOK)
+	}
+	if err != nil {
+		if resp != nil {
+			resp.Body.Close()
+		}
+		cancel(nil)
+		return nil, err
+	}
+	stalled := fmt.Errorf("%s sent nothing for %s", r.base.Host, stallTimeout)
+	return &body{
+		ReadCloser: resp.Body, ctx: ctx, cancel: cancel,
+		timer: time.AfterFunc(stallTimeout, func() { cancel(stalled) }),
+	}, nil
+}
+
+type body struct {
+	io.ReadCloser
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		b.timer.Reset(stallTimeout)
+	}
+	if err != nil && err != io.EOF && b.ctx.Err() != nil {
+		err = context.Cause(b.ctx)
+	}
+	return n, err
+}
+
+func (b *body) Close() error {
+	b.timer.Stop()
+	err := b.ReadCloser.Close()
+	b.cancel(nil)
+	return err
+}
