@@ -268,3 +268,21 @@ func (s *Store) references() ([]Reference, error) {
 	sort.Slice(refs, func(i, j int) bool { return refs[i].String() < refs[j].String() })
 	return refs, err
 }
+
+// Bytes returns how much space img's layers take, as far as that is known.
+// Layers shared with other images count for each of them.
+func (s *Store) Bytes(img *Image) int64 {
+	var total int64
+	for _, id := range img.DiffIDs {
+		f, err := os.Open(s.SumsPath(id))
+		if err != nil {
+			continue
+		}
+		var n int64
+		if _, err := fmt.Fscanf(f, "bytes %d\n", &n); err == nil {
+			total += n
+		}
+		f.Close()
+	}
+	return total
+}
