@@ -19,7 +19,7 @@ func newStop(p *program) *cobra.Command {
 		if u.Target == "inactive" {
 			return api.Change{}, "Unit %s inactive"
 		}
-		return api.Change{Name: u.Name, Target: "loaded"}, ""
+		return api.Change{Name: u.Name, Target: "loaded", Existing: true}, ""
 	})
 }
 
@@ -29,7 +29,7 @@ func newRestart(p *program) *cobra.Command {
 		Short:   "Stop and start units on their machines",
 		Example: "  clusterctl restart busybox",
 	}, func(u api.Unit) (api.Change, string) {
-		return api.Change{Name: u.Name, Target: "launched", Restart: true}, ""
+		return api.Change{Name: u.Name, Target: "launched", Restart: true, Existing: true}, ""
 	})
 }
 
@@ -39,7 +39,7 @@ func newUnload(p *program) *cobra.Command {
 		Short:   "Stop units and take them off their machines; the cluster still knows them",
 		Example: "  clusterctl unload busybox",
 	}, func(u api.Unit) (api.Change, string) {
-		return api.Change{Name: u.Name, Target: "inactive"}, ""
+		return api.Change{Name: u.Name, Target: "inactive", Existing: true}, ""
 	})
 }
 

@@ -231,7 +231,7 @@ func (p *program) change(ctx context.Context, client *api.Client, verb string, d
 	case (inRegistry || fromTemplate) && !replace:
 		return change, p.differs(ctx, client, verb, d, source)
 	}
-	if err := p.check(verb, d); err != nil {
+	if err := check(d); err != nil {
 		return change, err
 	}
 	change.File, change.Replace = hash, replace
@@ -240,17 +240,13 @@ func (p *program) change(ctx context.Context, client *api.Client, verb string, d
 
 // check reads the local file as the API will, so that what is wrong is said
 // with the file's own path.
-func (p *program) check(verb string, d deployment) error {
+func check(d deployment) error {
 	f, err := unit.Parse(d.file, d.local)
 	if err != nil {
 		return failure(api.ExitUsage, "%v", err)
 	}
-	options, err := f.Options(d.name)
-	if err != nil {
+	if _, err := f.Options(d.name); err != nil { // its warnings come back from the API
 		return failure(api.ExitUsage, "%v", err)
-	}
-	for _, warning := range options.Warnings {
-		p.note("clusterctl: warning: %s", warning)
 	}
 	return nil
 }

@@ -138,7 +138,7 @@ func (g goal) judgePending(u api.Unit) outcome {
 		}
 		return outcome{waiting: "a machine to be chosen"}
 	}
-	lines := []string{fmt.Sprintf("%s %s: no machine fits: %s", g.verb, g.name, cmp.Or(u.Pending.Text, "no reason given"))}
+	lines := []string{fmt.Sprintf("%s %s: not placed: %s", g.verb, g.name, cmp.Or(u.Pending.Text, "no reason given"))}
 	for _, r := range u.Pending.Refusals {
 		var machines []string
 		for _, m := range r.Machines {

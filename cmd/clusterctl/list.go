@@ -265,18 +265,31 @@ func machineColumns(full bool) []column[api.Machine] {
 		}},
 		{"ip", func(m api.Machine) string { return m.Address }},
 		{"metadata", func(m api.Machine) string { return metadataText(m.Metadata) }},
-		{"state", func(m api.Machine) string {
-			if m.Why != "" {
-				return m.State + " (" + m.Why + ")"
-			}
-			return m.State
-		}},
+		{"state", machineState},
 		{"hostname", func(m api.Machine) string { return m.Hostname }},
 		{"units", func(m api.Machine) string { return fmt.Sprint(m.Units) }},
 		{"member", func(m api.Machine) string { return fmt.Sprint(m.Member) }},
 		{"leader", func(m api.Machine) string { return fmt.Sprint(m.Leader) }},
 		{"software", func(m api.Machine) string { return m.Software }},
 	}
+}
+
+// machineState is how the machine is, with what must not go unnoticed.
+func machineState(m api.Machine) string {
+	var notes []string
+	if m.Cordon {
+		notes = append(notes, "cordoned")
+	}
+	if m.Drain {
+		notes = append(notes, "drained")
+	}
+	if m.Why != "" {
+		notes = append(notes, m.Why)
+	}
+	if len(notes) == 0 {
+		return m.State
+	}
+	return m.State + " (" + strings.Join(notes, "; ") + ")"
 }
 
 func metadataText(metadata map[string]string) string {

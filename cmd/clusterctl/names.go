@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"net/url"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/clusterd/clusterd/registry/api"
@@ -44,16 +44,19 @@ func parseName(arg string) (unit.Name, error) {
 	return name, nil
 }
 
-// lookupMax is how many names one request asks for; they stand in its URL.
-const lookupMax = 200
+// lookupBytes is how much one request asks for: names stand in its URL.
+const lookupBytes = 16 << 10
 
 // lookup asks for units by name; those nobody knows are left out.
 func lookup(ctx context.Context, client *api.Client, names []unit.Name) (map[unit.Name]api.Unit, error) {
 	found := map[unit.Name]api.Unit{}
-	for chunk := range slices.Chunk(names, lookupMax) {
-		globs := make([]string, len(chunk))
-		for i, n := range chunk {
-			globs[i] = literal(n)
+	for len(names) > 0 {
+		var globs []string
+		size := 0
+		for len(names) > 0 && size < lookupBytes {
+			globs = append(globs, literal(names[0]))
+			size += len("&name=") + len(url.QueryEscape(globs[len(globs)-1]))
+			names = names[1:]
 		}
 		list, err := client.Units(ctx, globs...)
 		if err != nil {
