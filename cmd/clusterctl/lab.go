@@ -28,7 +28,7 @@ and files stay as they are.`,
   clusterctl lab down`,
 	}
 	cmd.PersistentFlags().StringVar(&l.name, "name", "", "which lab, when there are several on this host (env CLUSTERD_LAB; default "+lab.DefaultName+")")
-	cmd.AddCommand(l.up(), l.add(), l.start(), l.kill(), l.shell(), l.status(), l.down(), l.helper())
+	cmd.AddCommand(l.up(), l.add(), l.start(), l.kill(), l.partition(), l.heal(), l.pause(), l.resume(), l.shell(), l.status(), l.down(), l.helper())
 	return asGroup(cmd)
 }
 
@@ -131,9 +131,64 @@ func (l *labProgram) kill() *cobra.Command {
 		Example: "  clusterctl lab kill m2",
 		Args:    withArgs(cobra.MinimumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return l.forEach(args, func(opened *lab.Lab, machine string) error {
-				return opened.Kill(machine)
-			})
+			return l.forEach(args, (*lab.Lab).Kill)
+		},
+	}
+}
+
+func (l *labProgram) partition() *cobra.Command {
+	return &cobra.Command{
+		Use:     "partition MACHINE...",
+		Short:   "Cut machines off from all others",
+		Long:    "Cut the machines off from all others; among themselves they reach each other. Replaces an earlier partition.",
+		Example: "  clusterctl lab partition m1",
+		Args:    withArgs(cobra.MinimumNArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			opened, err := l.open()
+			if err != nil {
+				return err
+			}
+			return labError(opened.Partition(args...))
+		},
+	}
+}
+
+func (l *labProgram) heal() *cobra.Command {
+	return &cobra.Command{
+		Use:     "heal",
+		Short:   "End a partition",
+		Example: "  clusterctl lab heal",
+		Args:    withArgs(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			opened, err := l.open()
+			if err != nil {
+				return err
+			}
+			return labError(opened.Heal())
+		},
+	}
+}
+
+func (l *labProgram) pause() *cobra.Command {
+	return &cobra.Command{
+		Use:     "pause MACHINE...",
+		Short:   "Stop every process of machines where it is",
+		Example: "  clusterctl lab pause m1",
+		Args:    withArgs(cobra.MinimumNArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return l.forEach(args, (*lab.Lab).Pause)
+		},
+	}
+}
+
+func (l *labProgram) resume() *cobra.Command {
+	return &cobra.Command{
+		Use:     "resume MACHINE...",
+		Short:   "Let paused machines go on",
+		Example: "  clusterctl lab resume m1",
+		Args:    withArgs(cobra.MinimumNArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return l.forEach(args, (*lab.Lab).Resume)
 		},
 	}
 }

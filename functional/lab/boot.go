@@ -76,7 +76,7 @@ func (p places) boot(ctx context.Context, r record) (record, error) {
 	}
 	r.StartTime, r.HostBoot = startTime(r.PID), hostBoot()
 	r.Boots++
-	r.Cut, r.Paused = false, false
+	r.Paused = false
 	if err := p.writeRecord(r); err != nil {
 		return r, fmt.Errorf("record machine %s: %w", r.Name, err)
 	}

@@ -199,6 +199,7 @@ func removeCgroup(hs []hierarchy, path string, wait time.Duration) error {
 				_ = unix.Kill(pid, unix.SIGKILL)
 			}
 		}
+		thawAll(hs, path)
 		last = nil
 		for _, h := range hs {
 			last = errors.Join(last, removeTree(filepath.Join(h.Mount, path)))

@@ -190,7 +190,7 @@ func (l *Lab) boot(ctx context.Context, first, last int) ([]record, error) {
 		}
 		records = append(records, r)
 	}
-	if err := l.writeHosts(records); err != nil {
+	if err := errors.Join(l.writeHosts(records), l.writeRules(records)); err != nil {
 		return nil, err
 	}
 	fresh := records[known:]
@@ -295,7 +295,7 @@ func (l *Lab) Kill(machine string) error {
 	if err := l.unplug(machine); err != nil {
 		return fmt.Errorf("kill machine %s: %w", machine, err)
 	}
-	if err := killAndWait(r); err != nil {
+	if err := l.killAndWait(r); err != nil {
 		return fmt.Errorf("kill machine %s: %w", machine, err)
 	}
 	return l.sweep(r)
@@ -303,7 +303,7 @@ func (l *Lab) Kill(machine string) error {
 
 // killAndWait kills a machine's process 1, with which the kernel kills all
 // others in it, and waits until the last is gone.
-func killAndWait(r record) error {
+func (l *Lab) killAndWait(r record) error {
 	fd, err := unix.PidfdOpen(r.PID, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
@@ -317,6 +317,13 @@ func killAndWait(r record) error {
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return err
+	}
+	if r.Paused {
+		hs, err := hierarchies()
+		if err != nil {
+			return err
+		}
+		thawAll(hs, l.machineCgroup(r.Name))
 	}
 	for deadline := time.Now().Add(killLimit); ; {
 		left := time.Until(deadline)
@@ -342,7 +349,7 @@ func (l *Lab) sweep(r record) error {
 		l.removeLink(r.Name),
 		removeCgroup(hs, l.machineCgroup(r.Name), killLimit),
 		l.emptyRun(r.Name))
-	r.PID, r.StartTime, r.Cut, r.Paused = 0, 0, false, false
+	r.PID, r.StartTime, r.Paused = 0, 0, false
 	return errors.Join(err, l.writeRecord(r))
 }
 
@@ -352,6 +359,9 @@ func (l *Lab) Shell(ctx context.Context, machine string, argv []string, stdin io
 	r, err := l.readRecord(machine)
 	if err != nil {
 		return -1, err
+	}
+	if r.Paused {
+		return -1, fmt.Errorf("enter machine %s: %w: it is paused; clusterctl lab resume %s", machine, ErrState, machine)
 	}
 	if len(argv) == 0 {
 		argv = []string{"/bin/bash", "-i"}

@@ -148,6 +148,25 @@ func TestLab(t *testing.T) {
 			t.Errorf("100M within MemoryMax=20M: %s", out)
 		}
 	})
+	t.Run("a machine cut off reaches nobody until it is healed", func(t *testing.T) {
+		reach := func() string {
+			out, _ := run(t, l, "m1", "timeout", "1", "bash", "-c", "exec 3<>/dev/tcp/m2/22")
+			return out
+		}
+		if err := l.Partition("m2"); err != nil {
+			t.Fatal(err)
+		}
+		if out := reach(); strings.Contains(out, "refused") {
+			t.Errorf("m1 reaches m2, which is cut off: %q", out)
+		}
+		if err := l.Heal(); err != nil {
+			t.Fatal(err)
+		}
+		if out := reach(); !strings.Contains(out, "refused") {
+			t.Errorf("m1 doesn't reach m2 after healing: %q", out)
+		}
+	})
+	t.Run("a paused machine does nothing, and can be killed", func(t *testing.T) { pauseAndKill(t, l) })
 	t.Run("a second up says what is there", func(t *testing.T) {
 		_, err := Up(t.Context(), Options{Name: "t-lab", Bin: bin, Bare: true})
 		if !errors.Is(err, ErrExists) {
@@ -164,6 +183,45 @@ func TestLab(t *testing.T) {
 			t.Errorf("m1 knows m3 as %q", out)
 		}
 	})
+}
+
+func pauseAndKill(t *testing.T, l *Lab) {
+	if out, code := run(t, l, "m2", "systemd-run", "-q", "sh", "-c", "while :; do date +%s%N > /run/clusterd/beat; sleep 0.01; done"); code != 0 {
+		t.Fatal(out)
+	}
+	beat := func() string {
+		text, _ := os.ReadFile(filepath.Join(l.machineRun("m2"), "beat"))
+		return string(text)
+	}
+	// changes says whether the beat goes on within the time.
+	changes := func(within time.Duration) bool {
+		first := beat()
+		for deadline := time.Now().Add(within); time.Now().Before(deadline); pause(5 * time.Millisecond) {
+			if now := beat(); now != first && now != "" {
+				return true
+			}
+		}
+		return false
+	}
+	if !changes(5 * time.Second) {
+		t.Fatal("the beat doesn't begin")
+	}
+	if err := l.Pause("m2"); err != nil {
+		t.Fatal(err)
+	}
+	pause(50 * time.Millisecond) // a v1 freezer takes a moment
+	if changes(200 * time.Millisecond) {
+		t.Error("a paused machine goes on")
+	}
+	if err := l.Resume("m2"); err != nil {
+		t.Fatal(err)
+	}
+	if !changes(5 * time.Second) {
+		t.Error("a resumed machine doesn't go on")
+	}
+	if err := errors.Join(l.Pause("m2"), l.Kill("m2"), l.Start(t.Context(), "m2")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func killAndStart(t *testing.T, l *Lab) {
