@@ -136,7 +136,8 @@ func quietZap(log *slog.Logger) *zap.Logger {
 	usual := map[string]bool{
 		"Running http and grpc server on single port. This is not recommended for production.": true,
 		"simple token is not cryptographically signed":                                         true,
-		"failed to apply request": true, // a lease asked for twice, a revision compacted
+		"setting up serving from embedded etcd failed.":                                        true, // that is how its listener ends; if not by Stop, Err tells
+		"failed to apply request":                                                              true, // a lease asked for twice, a revision compacted
 	}
 	return newZap(log, zapcore.WarnLevel).WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 		return filterCore{core, usual}
