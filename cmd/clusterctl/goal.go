@@ -33,6 +33,8 @@ func (g goal) judge(u api.Unit) outcome {
 		return g.judgeDestroy(u)
 	}
 	switch {
+	case g.seen && u.Known && u.Generation < g.generation:
+		return g.failed(api.ExitFailed, "%s destroyed and submitted it anew meanwhile", cmp.Or(u.Who, "someone"))
 	case !u.Known && !g.seen, u.Known && u.Generation < g.generation:
 		return outcome{waiting: "the change to arrive"}
 	case !u.Known || u.Target == "gone":
@@ -70,6 +72,8 @@ func (g goal) failed(exit int, format string, args ...any) outcome {
 func (g goal) judgeDestroy(u api.Unit) outcome {
 	switch {
 	case !u.Known && len(u.States) == 0:
+		return outcome{done: true, line: fmt.Sprintf("Destroyed %s", g.name)}
+	case g.seen && u.Known && u.Generation < g.generation: // and submitted anew since
 		return outcome{done: true, line: fmt.Sprintf("Destroyed %s", g.name)}
 	case u.Known && u.Target != "gone" && u.Generation > g.generation:
 		return g.failed(api.ExitFailed, "%s submitted it anew meanwhile", cmp.Or(u.Who, "someone"))

@@ -90,8 +90,11 @@ func TestGoal(t *testing.T) {
 		{"stopped by another", "start", api.Unit{Name: "web.service", Known: true, Target: "loaded", Generation: 4, Who: "ann"}, "start web.service: ann made it loaded meanwhile -> 1"},
 		{"started by another, too", "load", api.Unit{Name: "web.service", Known: true, Target: "launched", Generation: 4}, "waiting for a machine to be chosen"},
 		{"submitted anew", "destroy", api.Unit{Name: "web.service", Known: true, Target: "inactive", Generation: 4, Who: "ann"}, "destroy web.service: ann submitted it anew meanwhile -> 1"},
+		{"destroyed and submitted anew", "destroy seen", api.Unit{Name: "web.service", Known: true, Target: "inactive", Generation: 1}, "Destroyed web.service"},
+		{"destroyed and submitted anew by another", "start seen", api.Unit{Name: "web.service", Known: true, Target: "inactive", Generation: 1}, "start web.service: someone destroyed and submitted it anew meanwhile -> 1"},
 	} {
-		g := goal{verb: tt.verb, name: "web.service", generation: 3}
+		verb, seen := strings.CutSuffix(tt.verb, " seen")
+		g := goal{verb: verb, name: "web.service", generation: 3, seen: seen}
 		if got := say(g.judge(tt.unit)); got != tt.want {
 			t.Errorf("%s: %s\ngot  %s\nwant %s", tt.name, tt.verb, got, tt.want)
 		}

@@ -30,7 +30,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var exit exitStatus
-	if err != nil && !errors.As(err, &exit) {
+	var told *api.Problem
+	switch {
+	case err == nil, errors.As(err, &exit):
+	case ctx.Err() != nil && !errors.As(err, &told):
+		fmt.Fprintln(stderr, "clusterctl: interrupted")
+		return api.ExitCanceled
+	default:
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			fmt.Fprintf(stderr, "clusterctl: %s\n", line)
 		}

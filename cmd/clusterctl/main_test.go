@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -46,11 +48,12 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":   exits,
-			"place":   assign,
-			"report":  report,
-			"pending": pend,
-			"forget":  forget,
+			"exits":    exits,
+			"place":    assign,
+			"report":   report,
+			"pending":  pend,
+			"forget":   forget,
+			"breakoff": breakoff,
 		},
 	})
 }
@@ -90,7 +93,7 @@ func newCluster() (*cluster, error) {
 	c := &cluster{dir: dir, socket: filepath.Join(dir, "s"), store: mem.New(mem.Options{})}
 	log := slog.New(slog.DiscardHandler)
 	mirror := registry.NewCopy(c.store, api.CopyRanges(), log)
-	server, err := api.NewServer(api.Config{Version: "test", Cluster: "test", Machine: m1, Log: log})
+	server, err := api.NewServer(api.Config{Version: "test", Cluster: "test", Machine: m1, Log: log, Local: local{}})
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +119,25 @@ func newCluster() (*cluster, error) {
 		c.put(registry.AliveKey(m), registry.Encode(&registry.Alive{Version: 1, Incarnation: "boot"}))
 	}
 	return c, nil
+}
+
+// local is a machine's systemd in a few words.
+type local struct{}
+
+func (local) Journal(ctx context.Context, name unit.Name, o api.JournalOptions, w io.Writer) error {
+	fmt.Fprintf(w, "journal of %s, lines %d, output %s\n", name, o.Lines, o.Output)
+	if o.Follow {
+		<-ctx.Done()
+	}
+	return nil
+}
+
+func (local) Status(_ context.Context, name unit.Name, w io.Writer) (int, error) {
+	fmt.Fprintf(w, "● %s\n     Loaded: loaded\n", name)
+	if name == "dead.service" {
+		return 3, nil
+	}
+	return 0, nil
 }
 
 func (c *cluster) put(key string, value []byte) {
@@ -199,5 +221,14 @@ func forget(ts *testscript.TestScript, _ bool, args []string) {
 		name := unit.Name(arg)
 		c.unit(ts, name, registry.Target_GONE)
 		c.drop(registry.Single(registry.UnitKey(name)), registry.Single(registry.AssignmentKey(m1, name)), registry.Single(registry.ObservedKey(m1, name)), registry.Single(registry.PendingKey(name)))
+	}
+}
+
+// breakoff sends an interrupt to the command that runs in the background, once
+// it has asked for a unit: breakoff UNIT TARGET.
+func breakoff(ts *testscript.TestScript, _ bool, args []string) {
+	clusterOf(ts).unit(ts, unit.Name(args[0]), targets[args[1]])
+	for _, cmd := range ts.BackgroundCmds() {
+		ts.Check(cmd.Process.Signal(os.Interrupt))
 	}
 }
