@@ -313,3 +313,19 @@ func (c *Cluster) Followers(name unit.Name) []unit.Name {
 	maps.DeleteFunc(found, func(f unit.Name, _ bool) bool { return f == name || !c.units[f].Wanted })
 	return slices.Sorted(maps.Keys(found))
 }
+
+// Unit returns what is known of a unit; its Name is always set.
+func (c *Cluster) Unit(name unit.Name) Unit {
+	if u := c.units[name]; u != nil {
+		return u.Unit
+	}
+	return Unit{Name: name}
+}
+
+// Places returns a copy of a unit's places.
+func (c *Cluster) Places(name unit.Name) map[registry.MachineID]Place {
+	if u := c.units[name]; u != nil {
+		return maps.Clone(u.places)
+	}
+	return nil
+}
