@@ -83,7 +83,10 @@ func (w *watch) run(ctx context.Context) {
 
 // end delivers the last Changes, unless the caller is gone.
 func (w *watch) end(ctx context.Context, err error) {
-	last := registry.Changes{Revision: w.told, Err: fmt.Errorf("watch %s: %w", name(w.span), err)}
+	w.store.mu.Lock()
+	told := w.told
+	w.store.mu.Unlock()
+	last := registry.Changes{Revision: told, Err: fmt.Errorf("watch %s: %w", name(w.span), err)}
 	if ctx.Err() == nil {
 		select {
 		case w.out <- last:
