@@ -42,14 +42,14 @@ func explain(err error, ref image.Reference, src image.Source, registries *image
 		return fmt.Errorf("%s: %w: %w; put the right CAFile= under %s", src.Host, ErrUntrusted, unverified.Err, section)
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("%s: %w: it speaks no TLS; if that is meant to be so, put Insecure=%s under %s", src.Host, ErrUntrusted, image.Plaintext, section)
-	case errors.Is(err, errPlaintext):
-		return fmt.Errorf("%s: %w: %w; if that is meant to be so, put Insecure=%s under its section of %s", src.Host, ErrUntrusted, inner(err), image.Plaintext, registries.File())
 	case errors.Is(err, image.ErrMismatch):
 		return fmt.Errorf("%s: %w; nothing was kept: what is there is damaged or was tampered with, push it again", src, err)
 	case errors.Is(err, unpack.ErrBomb), errors.Is(err, unpack.ErrEscape):
 		return fmt.Errorf("%s: %w; nothing was kept: don't use this image", src, err)
 	case errors.As(err, &dns), errors.As(err, &network):
 		return fmt.Errorf("%s: %w: %w; check the network, or name another place under [Registry %s] of %s", src.Host, ErrUnreachable, inner(err), ref.Registry, registries.File())
+	case errors.Is(err, errPlaintext): // last: near addresses are tried both ways, and the other failure is the cause
+		return fmt.Errorf("%s: %w: %w; if that is meant to be so, put Insecure=%s under its section of %s", src.Host, ErrUntrusted, inner(err), image.Plaintext, registries.File())
 	}
 	return fmt.Errorf("%s: %w", src, inner(err))
 }

@@ -20,7 +20,7 @@ const (
 
 // layers brings all layers into the store, several at a time. The first
 // failure ends the others.
-func (p *Puller) layers(ctx context.Context, session *image.Session, from *remote, blobs []image.Descriptor, diffIDs []image.Digest) error {
+func (p *Puller) layers(ctx context.Context, session *image.Session, from *repository, blobs []image.Descriptor, diffIDs []image.Digest) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	slots := make(chan struct{}, p.cfg.LayersAtOnce)
@@ -45,7 +45,7 @@ func (p *Puller) layers(ctx context.Context, session *image.Session, from *remot
 }
 
 // layer fetches one layer, again when the connection breaks.
-func (p *Puller) layer(ctx context.Context, from *remote, blob image.Descriptor, diffID image.Digest, fresh image.Fresh) error {
+func (p *Puller) layer(ctx context.Context, from *repository, blob image.Descriptor, diffID image.Digest, fresh image.Fresh) error {
 	for attempt := 1; ; attempt++ {
 		err := p.layerOnce(ctx, from, blob, diffID, fresh)
 		if err == nil || ctx.Err() != nil || attempt == attemptsMax || !broken(err) {
@@ -58,7 +58,7 @@ func (p *Puller) layer(ctx context.Context, from *remote, blob image.Descriptor,
 	}
 }
 
-func (p *Puller) layerOnce(ctx context.Context, from *remote, blob image.Descriptor, diffID image.Digest, fresh image.Fresh) error {
+func (p *Puller) layerOnce(ctx context.Context, from *repository, blob image.Descriptor, diffID image.Digest, fresh image.Fresh) error {
 	start := time.Now()
 	body, err := from.blob(ctx, blob.Digest)
 	if err != nil {

@@ -151,7 +151,7 @@ type chosen struct {
 }
 
 // find fetches the document called what, and if that is an index the manifest in it for our platform.
-func (p *Puller) find(ctx context.Context, session *image.Session, from *remote, what string, want image.Digest) (chosen, error) {
+func (p *Puller) find(ctx context.Context, session *image.Session, from *repository, what string, want image.Digest) (chosen, error) {
 	data, doc, err := from.document(ctx, what, want)
 	if err != nil {
 		return chosen{}, err

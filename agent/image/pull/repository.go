@@ -19,13 +19,13 @@ import (
 // stallTimeout ends a transfer that brings nothing any more.
 const stallTimeout = 60 * time.Second
 
-// remote is one repository of one registry, with whatever login it wants.
-type remote struct {
+// repository is one of a registry, with whatever login it wants.
+type repository struct {
 	client *http.Client
 	base   url.URL // …/v2/<repository>
 }
 
-func connect(ctx context.Context, src image.Source, h *hosts, keychain authn.Keychain) (*remote, error) {
+func connect(ctx context.Context, src image.Source, h *hosts, keychain authn.Keychain) (*repository, error) {
 	var opts []name.Option
 	if h.registries.Trust(src.Host).Insecure == image.Plaintext {
 		opts = append(opts, name.Insecure)
@@ -34,31 +34,31 @@ func connect(ctx context.Context, src image.Source, h *hosts, keychain authn.Key
 	if err != nil {
 		return nil, err
 	}
-	repository := registry.Repo(src.Repository)
-	login, err := authn.Resolve(ctx, keychain, repository)
+	repo := registry.Repo(src.Repository)
+	login, err := authn.Resolve(ctx, keychain, repo)
 	if err != nil {
 		return nil, fmt.Errorf("read logins: %w", err)
 	}
 	retrying := transport.NewRetry(transport.NewUserAgent(h, "nsrun"))
-	rt, err := transport.NewWithContext(ctx, registry, login, retrying, []string{repository.Scope(transport.PullScope)})
+	rt, err := transport.NewWithContext(ctx, registry, login, retrying, []string{repo.Scope(transport.PullScope)})
 	if err != nil {
 		return nil, err
 	}
-	return &remote{
+	return &repository{
 		client: &http.Client{Transport: rt},
 		// The transport puts in http where that is what the host speaks.
 		base: url.URL{Scheme: "https", Host: registry.RegistryStr(), Path: "/v2/" + src.Repository},
 	}, nil
 }
 
-func (r *remote) request(ctx context.Context, method, kind, what string) (*http.Request, error) {
+func (r *repository) request(ctx context.Context, method, kind, what string) (*http.Request, error) {
 	u := r.base
 	u.Path += "/" + kind + "/" + what
 	return http.NewRequestWithContext(ctx, method, u.String(), nil)
 }
 
 // digest asks what a tag stands for. "" means that the registry didn't say.
-func (r *remote) digest(ctx context.Context, tag string) (image.Digest, error) {
+func (r *repository) digest(ctx context.Context, tag string) (image.Digest, error) {
 	req, err := r.request(ctx, http.MethodHead, "manifests", tag)
 	if err != nil {
 		return "", err
@@ -86,7 +86,7 @@ func acceptDocuments(req *http.Request) {
 }
 
 // document fetches an index or a manifest by tag or digest. want is what its digest must be, if that is known.
-func (r *remote) document(ctx context.Context, what string, want image.Digest) ([]byte, *image.Document, error) {
+func (r *repository) document(ctx context.Context, what string, want image.Digest) ([]byte, *image.Document, error) {
 	req, err := r.request(ctx, http.MethodGet, "manifests", what)
 	if err != nil {
 		return nil, nil, err
@@ -119,7 +119,7 @@ func (r *remote) document(ctx context.Context, what string, want image.Digest) (
 }
 
 // smallBlob fetches a blob into memory and checks it.
-func (r *remote) smallBlob(ctx context.Context, desc image.Descriptor) ([]byte, error) {
+func (r *repository) smallBlob(ctx context.Context, desc image.Descriptor) ([]byte, error) {
 	body, err := r.blob(ctx, desc.Digest)
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (r *remote) smallBlob(ctx context.Context, desc image.Descriptor) ([]byte, 
 }
 
 // blob begins to fetch a blob. Reading fails when nothing comes for stallTimeout.
-func (r *remote) blob(ctx context.Context, d image.Digest) (io.ReadCloser, error) {
+func (r *repository) blob(ctx context.Context, d image.Digest) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	req, err := r.request(ctx, http.MethodGet, "blobs", d.String())
 	if err != nil {
