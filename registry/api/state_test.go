@@ -243,8 +243,10 @@ func TestStaleListWhenTheRegistryIsSilent(t *testing.T) {
 // A copy that never was complete is an error, never an empty list.
 func TestNoListBeforeTheRegistryWasRead(t *testing.T) {
 	r := newRig(t)
-	r.control.Copy = registry.NewCopy(r.store, CopyRanges(), r.server.Log)
 	r.store.Cut()
+	if err := r.server.SetControl(&Control{Store: r.store, Copy: registry.NewCopy(r.store, CopyRanges(), r.server.Log)}); err != nil {
+		t.Fatal(err)
+	}
 	if units, err := r.client.Units(r.ctx); ExitCode(err) != ExitNoAnswer {
 		t.Errorf("got %+v, %v", units, err)
 	}
