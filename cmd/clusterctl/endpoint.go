@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/clusterd/clusterd/functional/lab"
 	"github.com/clusterd/clusterd/registry/api"
 	"github.com/clusterd/clusterd/registry/pki"
 	"github.com/clusterd/clusterd/unit"
@@ -19,7 +20,7 @@ import (
 
 const (
 	defaultSocket = "/run/clusterd/clusterd.sock"
-	labSockets    = "/run/clusterd-lab/*/clusterd.sock"
+	labRun        = "/run/clusterd-lab" // one directory for each machine of the lab
 	systemConfig  = "/etc/clusterd/clusterctl.conf"
 )
 
@@ -81,13 +82,24 @@ func (p *program) resolve() (connection, error) {
 	if c.Endpoint == "" {
 		c.Endpoint = "unix://" + defaultSocket
 		if _, err := os.Stat(defaultSocket); errors.Is(err, fs.ErrNotExist) {
-			if sockets, _ := filepath.Glob(labSockets); len(sockets) > 0 {
+			if sockets := p.labSockets(); len(sockets) > 0 {
 				p.note("context: lab")
 				c.Endpoint = "unix://" + strings.Join(sockets, ",unix://")
 			}
 		}
 	}
 	return c, nil
+}
+
+// labSockets are the sockets of the machines of the lab on this host, or of the
+// one that CLUSTERD_LAB names.
+func (p *program) labSockets() []string {
+	dir := labRun
+	if name := p.getenv("CLUSTERD_LAB"); name != "" && name != lab.DefaultName {
+		dir += "-" + name
+	}
+	sockets, _ := filepath.Glob(filepath.Join(dir, "*", "clusterd.sock"))
+	return sockets
 }
 
 // readConfig fills what c does not say from the configuration file. A file
