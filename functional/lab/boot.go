@@ -52,6 +52,12 @@ func Helper(args []string, stdout io.Writer) error {
 		}
 		_, err = fmt.Fprintln(stdout, pid)
 		return err
+	case len(args) == 2 && args[0] == "registry":
+		p, err := placesOf(args[1])
+		if err != nil {
+			return err
+		}
+		return p.serveRegistry(stdout)
 	case len(args) == 1 && args[0] == "init":
 		return becomeMachine(os.NewFile(3, "spec"), os.NewFile(4, "status"))
 	}
@@ -152,20 +158,7 @@ func (p places) spawn(r record) (pid int, err error) {
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS |
 			unix.CLONE_NEWIPC | unix.CLONE_NEWNET,
 	}
-	// Born in its cgroup where the kernel can do that: whatever happens now,
-	// Down finds it there.
-	for _, h := range hs {
-		if !h.v2() {
-			continue
-		}
-		fd, err := unix.Open(filepath.Join(h.Mount, p.machineCgroup(r.Name)), unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_PATH, 0)
-		if err != nil {
-			return 0, fmt.Errorf("open cgroup: %w", err)
-		}
-		defer unix.Close(fd)
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, fd
-	}
-	if err := cmd.Start(); err != nil {
+	if err := startIn(hs, p.machineCgroup(r.Name), cmd, func() error { return nil }); err != nil {
 		return 0, fmt.Errorf("make namespaces: %w", err)
 	}
 	specRead.Close()
@@ -176,10 +169,6 @@ func (p places) spawn(r record) (pid int, err error) {
 			_ = cmd.Wait()
 		}
 	}()
-	if err := joinCgroup(hs, p.machineCgroup(r.Name), "cgroup.procs", cmd.Process.Pid,
-		func(h hierarchy) bool { return !h.v2() }); err != nil {
-		return 0, err
-	}
 	if err := p.connect(r, cmd.Process.Pid); err != nil {
 		return 0, err
 	}

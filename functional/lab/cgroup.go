@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -147,19 +149,42 @@ func inheritCPUSet(h hierarchy, parent, child string) error {
 	return nil
 }
 
-// joinCgroup moves a process, or with file "tasks" (v1 only) a thread, into
-// the cgroup at path in every hierarchy that keep accepts.
-func joinCgroup(hs []hierarchy, path, file string, pid int, keep func(hierarchy) bool) error {
+// startIn starts cmd as a member of the cgroup at path in every hierarchy from
+// its first moment, so that whatever happens next, Down finds it there. enter
+// is called before, on the thread that starts it: namespaces it enters are the
+// new process's. cmd has a SysProcAttr.
+func startIn(hs []hierarchy, path string, cmd *exec.Cmd, enter func() error) error {
+	started := make(chan error, 1)
+	go func() {
+		// The thread is spoiled for others; never unlocked, it ends with the
+		// goroutine.
+		runtime.LockOSThread()
+		started <- startHere(hs, path, cmd, enter)
+	}()
+	return <-started
+}
+
+func startHere(hs []hierarchy, path string, cmd *exec.Cmd, enter func() error) error {
 	for _, h := range hs {
-		if keep != nil && !keep(h) {
+		dir := filepath.Join(h.Mount, path)
+		if !h.v2() {
+			// v1 can move a single thread, and what it starts is born where it is.
+			if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0o644); err != nil {
+				return fmt.Errorf("enter cgroup: %w", err)
+			}
 			continue
 		}
-		to := filepath.Join(h.Mount, path, file)
-		if err := os.WriteFile(to, []byte(strconv.Itoa(pid)), 0o644); err != nil {
-			return fmt.Errorf("move process %d into its cgroup: %w", pid, err)
+		fd, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_PATH, 0)
+		if err != nil {
+			return fmt.Errorf("open cgroup %s: %w", dir, err)
 		}
+		defer unix.Close(fd)
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, fd
 	}
-	return nil
+	if err := enter(); err != nil {
+		return err
+	}
+	return cmd.Start()
 }
 
 // cgroupProcesses lists every process below path, in any hierarchy.

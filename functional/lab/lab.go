@@ -118,7 +118,7 @@ func Up(ctx context.Context, o Options) (_ *Lab, err error) {
 		}
 	}()
 	l.say("preparing lab %s", p.name)
-	if err := l.lay(o); err != nil {
+	if err := l.lay(ctx, o); err != nil {
 		return nil, fmt.Errorf("prepare lab: %w", err)
 	}
 	records, err := l.boot(ctx, 1, o.Machines)
@@ -136,7 +136,7 @@ func Up(ctx context.Context, o Options) (_ *Lab, err error) {
 }
 
 // lay makes what all machines share.
-func (l *Lab) lay(o Options) error {
+func (l *Lab) lay(ctx context.Context, o Options) error {
 	if err := l.removeLeftovers(); err != nil {
 		return err
 	}
@@ -154,7 +154,10 @@ func (l *Lab) lay(o Options) error {
 	if err := os.Mkdir(l.run, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return l.makeNetwork()
+	if err := l.makeNetwork(); err != nil {
+		return err
+	}
+	return l.startRegistry(ctx)
 }
 
 // writeHosts rewrites the file all machines have as /etc/hosts: in place, since
@@ -162,7 +165,7 @@ func (l *Lab) lay(o Options) error {
 func (l *Lab) writeHosts(records []record) error {
 	var b strings.Builder
 	b.WriteString("127.0.0.1 localhost\n::1 localhost ip6-localhost\n")
-	fmt.Fprintf(&b, "%s %s\n", gateway, registryNames)
+	fmt.Fprintf(&b, "%s %s\n", gateway, registryName)
 	for _, r := range records {
 		fmt.Fprintf(&b, "%s %s\n", r.Address, r.Name)
 	}

@@ -36,6 +36,9 @@ var files = map[string]string{
 	"etc/environment": "",
 	"etc/systemd/journald.conf": "[Journal]\nStorage=persistent\nSystemMaxUse=256M\nForwardToSyslog=no\n" +
 		"RateLimitIntervalSec=0\nAudit=\n",
+	"etc/nsrun/registries.conf": "# Short names mean the lab's registry.\n" +
+		"[Registry docker.io]\nLocation=" + registryAddress + "\n\n" +
+		"[Registry " + registryAddress + "]\nCAFile=/etc/nsrun/registry-ca.crt\n",
 	"etc/systemd/system.conf": "[Manager]\nShowStatus=no\n",
 	"usr/lib/systemd/system/docker.service": "[Unit]\nDescription=Inert stand-in: nsrun needs no daemon, units may name one\n" +
 		"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",

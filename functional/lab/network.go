@@ -15,12 +15,15 @@ import (
 
 // The network is the same in every lab: each has a namespace to itself.
 const (
-	bridgeName    = "lab0"
-	gateway       = "10.77.0.1"
-	prefixBits    = 24
-	firstMachine  = 10 // machine i is 10.77.0.(10+i)
-	machinesMax   = 200
-	registryNames = "registry.lab registry"
+	bridgeName   = "lab0"
+	gateway      = "10.77.0.1"
+	prefixBits   = 24
+	firstMachine = 10 // machine i is 10.77.0.(10+i)
+	machinesMax  = 200
+
+	registryName    = "registry.lab"
+	registryPort    = "5000"
+	registryAddress = registryName + ":" + registryPort
 )
 
 func addressOf(index int) string   { return fmt.Sprintf("10.77.0.%d", firstMachine+index) }
@@ -37,20 +40,26 @@ func inNetns(path string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			done <- fmt.Errorf("enter network namespace %s: %w", path, err)
-			return
-		}
-		err = unix.Setns(fd, unix.CLONE_NEWNET)
-		unix.Close(fd)
-		if err != nil {
-			done <- fmt.Errorf("enter network namespace %s: %w", path, err)
+		if err := enterNetns(path); err != nil {
+			done <- err
 			return
 		}
 		done <- f()
 	}()
 	return <-done
+}
+
+// enterNetns moves the present thread into the network namespace at path.
+func enterNetns(path string) error {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("enter network namespace %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter network namespace %s: %w", path, err)
+	}
+	return nil
 }
 
 // makeNetwork makes the lab's network namespace and the bridge in it.

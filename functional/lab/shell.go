@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -49,14 +48,8 @@ func (p places) shell(ctx context.Context, r record, argv []string, stdin io.Rea
 			cmd.Env = append(cmd.Env, keep+"="+v)
 		}
 	}
-	started := make(chan error, 1)
-	go func() {
-		// The thread stays in the machine's namespaces, so it ends with the
-		// goroutine: it is never unlocked.
-		runtime.LockOSThread()
-		started <- p.startInside(r, hs, leaf, cmd)
-	}()
-	if err := <-started; err != nil {
+	cmd.SysProcAttr = &unix.SysProcAttr{}
+	if err := startIn(hs, leaf, cmd, func() error { return enter(r, cmd) }); err != nil {
 		switch {
 		case errors.Is(err, exec.ErrNotFound), errors.Is(err, unix.ENOENT):
 			fmt.Fprintf(stderr, "%s: not found on machine %s\n", argv[0], r.Name)
@@ -70,9 +63,9 @@ func (p places) shell(ctx context.Context, r record, argv []string, stdin io.Rea
 	return wait(ctx, cmd)
 }
 
-// startInside starts cmd from the present thread after it has entered every
-// namespace and cgroup of the machine.
-func (p places) startInside(r record, hs []hierarchy, leaf string, cmd *exec.Cmd) error {
+// enter moves the present thread into every namespace of the machine, and
+// finds the command's program there.
+func enter(r record, cmd *exec.Cmd) error {
 	pidfd, err := unix.PidfdOpen(r.PID, 0)
 	if err != nil {
 		return err
@@ -80,22 +73,6 @@ func (p places) startInside(r record, hs []hierarchy, leaf string, cmd *exec.Cmd
 	defer unix.Close(pidfd)
 	if !r.running() {
 		return errors.New("it has just gone off")
-	}
-	cmd.SysProcAttr = &unix.SysProcAttr{}
-	for _, h := range hs {
-		if !h.v2() {
-			continue
-		}
-		fd, err := unix.Open(filepath.Join(h.Mount, leaf), unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_PATH, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, fd
-	}
-	// v1 can move a single thread, and what it starts is born where it is.
-	if err := joinCgroup(hs, leaf, "tasks", unix.Gettid(), func(h hierarchy) bool { return !h.v2() }); err != nil {
-		return err
 	}
 	// A thread that shares its root with others may not change it.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
@@ -106,10 +83,8 @@ func (p places) startInside(r record, hs []hierarchy, leaf string, cmd *exec.Cmd
 	if err := unix.Setns(pidfd, all); err != nil {
 		return fmt.Errorf("enter its namespaces: %w", err)
 	}
-	if cmd.Path, err = lookPath(cmd.Args[0]); err != nil {
-		return err
-	}
-	return cmd.Start()
+	cmd.Path, err = lookPath(cmd.Args[0])
+	return err
 }
 
 // lookPath finds a program in the machine's usual places, whatever PATH the
