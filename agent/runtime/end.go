@@ -1,0 +1,388 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// catchSignals begins to collect the signals that a container in a shell gets
+// through us. SIGCHLD and what the Go runtime needs for itself are not among them.
+func catchSignals() <-chan os.Signal {
+	c := make(chan os.Signal, 16)
+	signal.Notify(c, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH, unix.SIGCONT)
+	return c
+}
+
+// wait passes signals on until the container ends and returns its exit code.
+func (l *launch) wait(signals <-chan os.Signal) int {
+	done := make(chan struct{})
+	forwarded := make(chan unix.Signal, 1)
+	go func() {
+		defer close(forwarded)
+		for {
+			select {
+			case <-done:
+				return
+			case s := <-signals:
+				if sig := s.(unix.Signal); l.forward(sig) {
+					forwarded <- sig
+					return
+				}
+			}
+		}
+	}()
+	status := waitChild(l.pid)
+	close(done)
+	killedFor, deaf := <-forwarded
+	switch {
+	case deaf:
+		return ExitSignal + int(killedFor)
+	case status.Signaled():
+		return ExitSignal + int(status.Signal())
+	}
+	return status.ExitStatus()
+}
+
+// forward passes one signal on. A first process that is deaf to a signal that
+// should end it would live on for ever; it is killed, and the answer is true.
+func (l *launch) forward(sig unix.Signal) bool {
+	switch sig {
+	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT:
+		settled(l.pid)
+		if deaf(l.pid, sig) {
+			unix.PidfdSendSignal(l.pidfd, unix.SIGKILL, nil, 0)
+			return true
+		}
+	}
+	unix.PidfdSendSignal(l.pidfd, sig, nil, 0)
+	return false
+}
+
+// waitChild waits for our child to end.
+func waitChild(pid int) syscall.WaitStatus {
+	var status syscall.WaitStatus
+	for {
+		if _, err := syscall.Wait4(pid, &status, 0, nil); err != syscall.EINTR {
+			return status
+		}
+	}
+}
+
+// deaf reports whether a signal does nothing to the first process of a
+// container: the kernel drops what such a process neither catches nor has
+// blocked, to take it up by sigwait.
+func deaf(pid int, sig unix.Signal) bool {
+	bit := uint64(1) << (sig - 1)
+	for _, key := range []string{"SigCgt", "SigBlk"} {
+		value, err := statusLine(strconv.Itoa(pid), key)
+		if err != nil {
+			return false
+		}
+		if mask, err := strconv.ParseUint(value, 16, 64); err != nil || mask&bit != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// settled waits until the process is the container's program and no longer
+// nsrun setting it up, with signals blocked; at most 5 s.
+func settled(pid int) {
+	own, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return
+	}
+	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); time.Sleep(time.Millisecond) {
+		its, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/exe")
+		if err != nil || !os.SameFile(own, its) {
+			return
+		}
+	}
+}
+
+// open returns a pidfd of the container's process, made sure of.
+func (l *Live) open() (int, error) {
+	fd, err := unix.PidfdOpen(l.PID, 0)
+	if err != nil {
+		return -1, err
+	}
+	if !l.alive() { // the pid was somebody else's by the time we opened it
+		unix.Close(fd)
+		return -1, unix.ESRCH
+	}
+	return fd, nil
+}
+
+// Kill sends a container's first process a signal. When that is KILL it returns
+// once the process is gone.
+func (d *Dir) Kill(name string, sig unix.Signal) error {
+	c, err := d.Get(name)
+	if err != nil {
+		return err
+	}
+	if c.Live == nil {
+		return fmt.Errorf("%s: not running", name)
+	}
+	fd, err := c.Live.open()
+	if errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("%s: not running", name)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil {
+		return fmt.Errorf("send %s signal %d: %w", name, sig, err)
+	}
+	if sig != unix.SIGKILL {
+		return nil
+	}
+	return gone(fd, name)
+}
+
+// killMax is how long the kernel may take to take a killed container apart.
+const killMax = 20 * time.Second
+
+func gone(pidfd int, name string) error {
+	if err := waitReadable(pidfd, killMax); err != nil {
+		return fmt.Errorf("%s: killed, but its process stays: %w; look at what it waits for in /proc/PID/stack", name, err)
+	}
+	return nil
+}
+
+// Stop asks a container to end by its stop signal and, when limit has passed,
+// kills it. Negative limit: the container's own. One that is deaf to the signal
+// isn't waited for. One that has ended is no error.
+func (d *Dir) Stop(name string, limit time.Duration) error {
+	c, err := d.Get(name)
+	if err != nil {
+		return err
+	}
+	if c.Live == nil {
+		return nil
+	}
+	fd, err := c.Live.open()
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	defer unix.Close(fd)
+	sig := unix.SIGTERM
+	if c.StopSignal != "" {
+		if sig, err = ParseSignal(c.StopSignal); err != nil {
+			return err
+		}
+	}
+	if limit < 0 {
+		if limit = c.StopTimeout; limit == 0 {
+			limit = 10 * time.Second
+		}
+	}
+	if c.Running() {
+		settled(c.Live.PID)
+		if deaf(c.Live.PID, sig) {
+			if err := powerOff(c.Live.PID, fd); err == nil {
+				return gone(fd, name)
+			}
+		}
+	}
+	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("send %s signal %d: %w", name, sig, err)
+	}
+	if waitReadable(fd, limit) == nil {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill %s: %w", name, err)
+	}
+	return gone(fd, name)
+}
+
+// powerOff ends a pid name-space as its own poweroff would: all its processes
+// are killed, and the first ends with a status that systemd counts as clean.
+func powerOff(pid, pidfd int) error {
+	proc := "/proc/" + strconv.Itoa(pid) + "/ns/"
+	if same(proc+"pid", "/proc/self/ns/pid") {
+		return errors.New("not a container") // reboot would be the machine's
+	}
+	errs := make(chan error)
+	go func() {
+		// This thread's children are born in the container. It is never
+		// unlocked, so it ends with this goroutine.
+		runtime.LockOSThread()
+		errs <- powerOffFrom(proc, pidfd)
+	}()
+	return <-errs
+}
+
+func powerOffFrom(proc string, pidfd int) error {
+	// Nobody inside may look into, or trace, what comes from outside.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("set not dumpable: %w", err)
+	}
+	if err := unix.Setns(pidfd, unix.CLONE_NEWPID); err != nil {
+		return fmt.Errorf("enter pid name-space: %w", err)
+	}
+	children := fmt.Sprintf("/proc/self/task/%d/ns/pid_for_children", unix.Gettid())
+	if !same(children, proc+"pid") || same(children, "/proc/1/ns/pid") {
+		return errors.New("enter pid name-space: it is another")
+	}
+	b := newBuilder("nsrun: stop: ")
+	if !same(proc+"user", "/proc/self/ns/user") {
+		b.call("enter user name-space", unix.SYS_SETNS, pidfd, unix.CLONE_NEWUSER)
+	}
+	b.call("power off", unix.SYS_REBOOT, unix.LINUX_REBOOT_MAGIC1, unix.LINUX_REBOOT_MAGIC2, unix.LINUX_REBOOT_CMD_POWER_OFF, 0)
+	pid, err := b.start(&cloneArgs{flags: cloneClearSighand, exitSignal: uint64(unix.SIGCHLD)})
+	if err != nil {
+		return fmt.Errorf("clone: %w", err)
+	}
+	if status := waitChild(pid); status.Exited() && status.ExitStatus() == ExitFailed {
+		return errors.New("power off: refused")
+	}
+	return nil
+}
+
+// same reports whether two name-space links lead to the same name-space.
+func same(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}
+
+// Remove deletes what is left of a container. One that runs is an error.
+func (d *Dir) Remove(name string) error {
+	if err := d.remove(name, func(c *Container) bool { return true }); err != nil {
+		return err
+	}
+	return d.emptyTrash()
+}
+
+// remove discards a container if it has ended, or is being set up by us, and if
+// wanted says so once the lock is held.
+func (d *Dir) remove(name string, wanted func(*Container) bool) error {
+	unlock, err := d.prepare()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	c, err := d.read(name)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if _, err := os.Lstat(d.container(name)); err != nil {
+			return fmt.Errorf("%s: %w", name, ErrUnknown)
+		}
+		return d.discard(name) // never finished
+	case err != nil:
+		return d.discard(name)
+	case !wanted(c):
+		return nil
+	case c.Live != nil && !(c.Live.Setting && c.Live.PID == os.Getpid()):
+		return fmt.Errorf("%s: still running; stop it first: nsrun stop %s, or use rm -f", name, name)
+	}
+	if ids := d.idsOf(name); ids != "" {
+		os.Remove(ids)
+	}
+	return d.discard(name)
+}
+
+// idsOf returns the mark of the id range a container has, or "".
+func (d *Dir) idsOf(name string) string {
+	marks, _ := filepath.Glob(d.run + "/ids/*")
+	for _, mark := range marks {
+		if owner, err := os.Readlink(mark); err == nil && owner == name {
+			return mark
+		}
+	}
+	return ""
+}
+
+// ended notes how a container ended, or removes it when it was to be removed.
+// It touches no other container that has taken the name meanwhile.
+func (d *Dir) ended(name, id string, code int) error {
+	mine := func(c *Container) bool { return c.ID == id }
+	c, err := d.read(name)
+	if err != nil || !mine(c) {
+		return nil
+	}
+	if !c.Remove {
+		return d.note(name, mine, code)
+	}
+	if err := d.remove(name, mine); err != nil && !errors.Is(err, ErrUnknown) {
+		return err
+	}
+	return d.emptyTrash()
+}
+
+// note writes a container's end into its record.
+func (d *Dir) note(name string, mine func(*Container) bool, code int) error {
+	unlock, err := d.prepare()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	c, err := d.read(name)
+	if err != nil || !mine(c) || c.Live != nil {
+		return nil
+	}
+	c.Ended, c.Code = time.Now().UTC(), code
+	return writeFile(filepath.Join(d.container(name), "record"), c.Record)
+}
+
+// Reap removes the containers that have ended and were to be removed then, for
+// nobody was there when they did.
+func (d *Dir) Reap() error {
+	all, err := d.List()
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if c.Remove && c.Live == nil {
+			dead := func(now *Container) bool { return now.ID == c.ID && now.Live == nil }
+			if e := d.remove(c.Name, dead); e != nil && !errors.Is(e, ErrUnknown) {
+				err = errors.Join(err, e)
+			}
+		}
+	}
+	return errors.Join(err, d.emptyTrash())
+}
+
+// CleanUp puts a unit's containers in order after it has stopped: those that
+// were to be removed go, of the others the end is noted. code is the unit's
+// exit code as nsrun run would give it back; negative is unknown.
+func (d *Dir) CleanUp(unit string, code int) error {
+	all, err := d.List()
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if c.Unit != unit || c.Live != nil {
+			continue
+		}
+		mine := func(now *Container) bool { return now.ID == c.ID && now.Live == nil }
+		var e error
+		switch {
+		case c.Remove:
+			e = d.remove(c.Name, mine)
+		case c.Ended.IsZero() && code >= 0:
+			e = d.note(c.Name, mine, code)
+		}
+		if e != nil && !errors.Is(e, ErrUnknown) {
+			err = errors.Join(err, e)
+		}
+	}
+	return errors.Join(err, d.emptyTrash())
+}

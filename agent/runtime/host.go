@@ -1,0 +1,96 @@
+package runtime
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maskedPaths are hidden: they tell about the machine, or steer it. The last
+// directories give away what other containers compute, by heat and power.
+var maskedPaths = []string{
+	"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+	"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/dev/block",
+	"/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux",
+}
+
+// readOnlyPaths may be read but not written.
+var readOnlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+
+// LookAtHost finds out what a plan must know of this machine and this process.
+func LookAtHost() Host {
+	h := Host{Root: os.Geteuid() == 0 && wholeIDs(), UID: os.Geteuid(), GID: os.Getegid(), HandOver: handedOver()}
+	throttles, _ := filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle")
+	for _, file := range append(maskedPaths, throttles...) {
+		var st unix.Stat_t
+		switch err := unix.Lstat(file, &st); {
+		case err != nil:
+		case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+			h.ProcDirs = append(h.ProcDirs, file)
+		default:
+			h.ProcFiles = append(h.ProcFiles, file)
+		}
+	}
+	for _, file := range readOnlyPaths {
+		if unix.Access(file, unix.F_OK) == nil {
+			h.ReadOnly = append(h.ReadOnly, file)
+		}
+	}
+	var fs unix.Statfs_t
+	h.Cgroup2 = unix.Statfs("/sys/fs/cgroup", &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
+	h.Caps = boundingSet()
+	return h
+}
+
+// handedOver reports whether systemd started this very process and waits for
+// word from it. Behind a shell or in ExecStartPre= that isn't so.
+func handedOver() bool {
+	return os.Getenv("NOTIFY_SOCKET") != "" && os.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid())
+}
+
+// wholeIDs reports whether root here can map the ids that containers get: in a
+// user name-space of one id it can't, and is no better than anybody.
+func wholeIDs() bool {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			continue
+		}
+		start, _ := strconv.ParseUint(f[0], 10, 64)
+		count, _ := strconv.ParseUint(f[2], 10, 64)
+		if start <= idsFirst && start+count >= idsLast {
+			return true
+		}
+	}
+	return false
+}
+
+func boundingSet() capSet {
+	value, err := statusLine("self", "CapBnd")
+	if err != nil {
+		return 0
+	}
+	set, _ := strconv.ParseUint(value, 16, 64)
+	return capSet(set)
+}
+
+// statusLine returns one value of /proc/PID/status.
+func statusLine(pid, key string) (string, error) {
+	data, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return "", err
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		if rest, ok := strings.CutPrefix(line, key+":"); ok {
+			return strings.TrimSpace(rest), nil
+		}
+	}
+	return "", os.ErrNotExist
+}

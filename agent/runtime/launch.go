@@ -1,0 +1,296 @@
+package runtime
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// NewID returns a fresh container id: 64 hex digits.
+func NewID() string {
+	var id [32]byte
+	rand.Read(id[:]) // never fails: crypto/rand
+	return hex.EncodeToString(id[:])
+}
+
+// launch is a container on its way. Fields are set as the steps go by.
+type launch struct {
+	dir  *Dir
+	plan *Plan
+	mail *mail
+
+	ids    uint32 // first of the range
+	pid    int
+	pidfd  int
+	gate   int // our end
+	notify int
+	userns int
+	fds    map[string]int
+	taken  bool // the container's directory is ours
+	code   int
+}
+
+// Run carries out a plan. Handed over, it returns once systemd has taken the
+// container over; else when the container has ended, with its exit code, or
+// 128 and the number of the signal that ended it. It must be called from the
+// main goroutine's thread, which it locks for good: the child's life hangs on it.
+func (d *Dir) Run(p *Plan) (code int, err error) {
+	runtime.LockOSThread()
+	l := &launch{dir: d, plan: p, mail: &mail{}, pidfd: -1, gate: -1, notify: -1, userns: -1, fds: map[string]int{}}
+	if err := l.claim(); err != nil {
+		return ExitFailed, err
+	}
+	var signals <-chan os.Signal
+	if !p.HandOver { // handed over, a signal ends us, and the child with us until the gate opens
+		signals = catchSignals()
+	}
+	for _, step := range p.Parent {
+		if err := l.do(step); err != nil {
+			return ExitFailed, errors.Join(err, l.undo())
+		}
+	}
+	if err := d.emptyTrash(); err != nil {
+		fmt.Fprintf(os.Stderr, "nsrun: run %s: %v\n", p.Spec.Name, err)
+	}
+	if p.HandOver {
+		return 0, nil
+	}
+	code = l.wait(signals)
+	return code, d.ended(p.Spec.Name, p.Spec.ID, code)
+}
+
+func (l *launch) claim() error {
+	s := l.plan.Spec
+	rec := Record{
+		Name: s.Name, ID: s.ID, Image: s.Image, Digest: s.Digest, Layers: s.Layers, RootFS: s.RootFS, Command: s.Argv,
+		Created: time.Now().UTC(), Unit: s.Unit, Invocation: s.Invocation, Remove: s.Remove,
+		StopSignal: s.StopSignal, StopTimeout: s.StopTimeout, Network: s.Network,
+	}
+	files, overlay, ranged := etcContents(s), false, false
+	for _, step := range l.plan.Parent {
+		switch step := step.(type) {
+		case makeOverlay:
+			overlay = true
+		case mapIDs:
+			ranged = step.Range
+		}
+	}
+	ids, err := l.dir.claim(rec, files, overlay, ranged)
+	if err != nil {
+		return err
+	}
+	l.ids, l.taken = ids, true
+	return nil
+}
+
+// etcContents are the files every container gets written anew.
+func etcContents(s Spec) map[string]string {
+	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+	if s.Hostname != "" {
+		hosts += "127.0.1.1\t" + s.Hostname + "\n"
+	}
+	resolv, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil {
+		resolv = nil // a machine without one has no names to look up
+	}
+	return map[string]string{"hosts": hosts, "hostname": s.Hostname + "\n", "resolv.conf": string(resolv)}
+}
+
+// undo takes back what was done before the gate opened.
+func (l *launch) undo() error {
+	if l.gate >= 0 {
+		unix.Close(l.gate) // end of file: the child exits
+	}
+	if l.pid > 0 && !l.plan.HandOver {
+		waitChild(l.pid)
+	} else if l.pidfd >= 0 {
+		waitReadable(l.pidfd, barrierMax)
+	}
+	if !l.taken {
+		return nil
+	}
+	return l.dir.Remove(l.plan.Spec.Name)
+}
+
+// do carries out one of the parent's steps.
+func (l *launch) do(step Step) error {
+	s := l.plan.Spec
+	switch step := step.(type) {
+	case cloneChild:
+		return l.cloneChild(step)
+	case mapIDs:
+		return l.mapIDs(step)
+	case makeOverlay:
+		fd, err := overlay(step.Layers, l.dir.container(s.Name), l.mapFor(step.Mapped))
+		l.fds["root"] = fd
+		return err
+	case makeTree:
+		source, attr := step.Source, uint64(unix.MOUNT_ATTR_NODEV)
+		if step.Own {
+			source = filepath.Join(l.dir.container(s.Name), source)
+		}
+		if step.ReadOnly {
+			attr |= unix.MOUNT_ATTR_RDONLY
+		}
+		fd, err := tree(source, l.mapFor(step.Mapped), attr|unix.MOUNT_ATTR_NOSUID)
+		l.fds[step.Name] = fd
+		return err
+	case lookUpUser:
+		return l.lookUpUser(step.User)
+	case writeState:
+		return l.dir.setLive(s.Name, l.pid, false, l.ids)
+	case announce:
+		return tellMainPID(l.notify, l.pid)
+	case openGate:
+		return l.openGate()
+	}
+	panic(fmt.Sprintf("a step nobody carries out: %T", step))
+}
+
+func (l *launch) mapFor(mapped bool) int {
+	if mapped {
+		return l.userns
+	}
+	return -1
+}
+
+// namespaceFlags are clone's, by the names in /proc/PID/ns.
+var namespaceFlags = map[string]uint64{
+	"mnt": unix.CLONE_NEWNS, "pid": unix.CLONE_NEWPID, "ipc": unix.CLONE_NEWIPC, "uts": unix.CLONE_NEWUTS,
+	"cgroup": unix.CLONE_NEWCGROUP, "net": unix.CLONE_NEWNET, "user": unix.CLONE_NEWUSER,
+}
+
+func (l *launch) cloneChild(step cloneChild) error {
+	var gate [2]int
+	gate, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make the gate: %w", err)
+	}
+	defer unix.Close(gate[1])
+	l.gate = gate[0]
+	if l.plan.HandOver {
+		if l.notify, err = dialNotify(os.Getenv("NOTIFY_SOCKET")); err != nil {
+			return err
+		}
+	}
+	b := l.plan.compile(&inputs{
+		dir: l.dir.container(l.plan.Spec.Name), env: l.plan.Spec.Env, notify: l.notify,
+		gate: gate[1], far: gate[0], mail: l.mail,
+	})
+	pidfd := new(int32)
+	clone := &cloneArgs{
+		flags:      cloneClearSighand | unix.CLONE_PIDFD,
+		pidfd:      uint64(uintptr(unsafe.Pointer(pidfd))),
+		exitSignal: uint64(unix.SIGCHLD),
+	}
+	for _, name := range step.Namespaces {
+		clone.flags |= namespaceFlags[name]
+	}
+	if step.Sibling {
+		clone.flags |= unix.CLONE_PARENT
+		clone.exitSignal = 0 // it takes ours
+	}
+	b.pins = append(b.pins, pidfd)
+	if l.pid, err = b.start(clone); err != nil {
+		return cloneError(err, step.Namespaces)
+	}
+	l.pidfd = int(*pidfd)
+	return nil
+}
+
+func cloneError(err error, namespaces []string) error {
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("make name-spaces: %w; this machine lets only root do that, or nobody (see /proc/sys/user/max_user_namespaces)", err)
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("make name-spaces: a limit in /proc/sys/user/max_*_namespaces is reached; raise it: %w", err)
+	case errors.Is(err, unix.ENOSYS):
+		return fmt.Errorf("make name-spaces: %w; Linux 5.5 or newer is needed", err)
+	}
+	return fmt.Errorf("make name-spaces %v: %w", namespaces, err)
+}
+
+func (l *launch) mapIDs(step mapIDs) error {
+	proc := "/proc/" + strconv.Itoa(l.pid)
+	uids := fmt.Sprintf("0 %d %d", l.ids, idsPerContainer)
+	gids := uids
+	if !step.Range {
+		uids, gids = fmt.Sprintf("0 %d 1", os.Geteuid()), fmt.Sprintf("0 %d 1", os.Getegid())
+		if err := os.WriteFile(proc+"/setgroups", []byte("deny"), 0); err != nil {
+			return fmt.Errorf("map ids: %w", err)
+		}
+	}
+	if err := os.WriteFile(proc+"/uid_map", []byte(uids), 0); err != nil {
+		return fmt.Errorf("map ids: %w", err)
+	}
+	if err := os.WriteFile(proc+"/gid_map", []byte(gids), 0); err != nil {
+		return fmt.Errorf("map ids: %w", err)
+	}
+	fd, err := unix.Open(proc+"/ns/user", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the user name-space: %w", err)
+	}
+	l.userns = fd
+	return nil
+}
+
+func (l *launch) lookUpUser(user string) error {
+	root, ok := l.fds["root"]
+	if !ok {
+		fd, err := unix.Open(l.plan.Spec.RootFS, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", l.plan.Spec.RootFS, err)
+		}
+		defer unix.Close(fd)
+		root = fd
+	}
+	passwd, err := readIn(root, "/etc/passwd")
+	if err != nil {
+		return err
+	}
+	group, err := readIn(root, "/etc/group")
+	if err != nil {
+		return err
+	}
+	ids, err := lookUp(user, passwd, group)
+	if err != nil {
+		return err
+	}
+	l.mail.uid, l.mail.gid = ids.uid, ids.gid
+	l.mail.groups = int32(copy(l.mail.list[:], ids.groups))
+	if n := copy(l.mail.home[:homeMax-1], "HOME="+ids.home); n < len("HOME="+ids.home) {
+		return fmt.Errorf("user %s: its home directory's name is longer than %d bytes; set HOME with -e", user, homeMax-6)
+	}
+	return nil
+}
+
+func (l *launch) openGate() error {
+	var fds []int
+	for _, name := range l.plan.received() {
+		fds = append(fds, l.fds[name])
+	}
+	if len(fds) > fdsMax {
+		return fmt.Errorf("%d volumes: there is room for %d", len(fds), fdsMax)
+	}
+	letter := unsafe.Slice((*byte)(unsafe.Pointer(l.mail)), unsafe.Sizeof(*l.mail))
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	if err := unix.Sendmsg(l.gate, letter, rights, nil, unix.MSG_NOSIGNAL); err != nil {
+		return fmt.Errorf("open the gate: the new process is gone: %w", err)
+	}
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+	return nil
+}

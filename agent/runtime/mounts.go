@@ -1,0 +1,182 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// tree makes a detached copy of the mounts at source. With a user name-space
+// the ids of its files are mapped into that, so that a file of uid 0 belongs to
+// the container's root and to nobody else.
+func tree(source string, userns int, attr uint64) (fd int, err error) {
+	fd, err = unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return -1, fmt.Errorf("take %s: %w", source, err)
+	}
+	set := unix.MountAttr{Attr_set: attr}
+	if userns >= 0 {
+		set.Attr_set |= unix.MOUNT_ATTR_IDMAP
+		set.Userns_fd = uint64(userns)
+	}
+	if set.Attr_set == 0 {
+		return fd, nil
+	}
+	err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &set)
+	if err == nil {
+		return fd, nil
+	}
+	unix.Close(fd)
+	if userns >= 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM)) {
+		return -1, fmt.Errorf("map ids of %s: its file system (%s), or one mounted below it, can't do that; "+
+			"put it on ext4, xfs, btrfs or tmpfs, or give up the user name-space: --userns=host", source, fsName(source))
+	}
+	return -1, fmt.Errorf("set attributes of the mount of %s: %w", source, err)
+}
+
+// fsName names the file system of a path, for messages.
+func fsName(file string) string {
+	var st unix.Statfs_t
+	if unix.Statfs(file, &st) != nil {
+		return "unknown"
+	}
+	switch uint32(st.Type) {
+	case unix.OVERLAYFS_SUPER_MAGIC:
+		return "overlay"
+	case unix.NFS_SUPER_MAGIC:
+		return "nfs"
+	case unix.TMPFS_MAGIC:
+		return "tmpfs"
+	case unix.EXT4_SUPER_MAGIC:
+		return "ext4"
+	case unix.PROC_SUPER_MAGIC:
+		return "proc"
+	case unix.SYSFS_MAGIC:
+		return "sysfs"
+	case 0x65735546:
+		return "fuse"
+	}
+	return fmt.Sprintf("type %#x", uint32(st.Type))
+}
+
+// overlay makes a detached overlay of layers, bottom first, under a writable
+// layer in dir. Everything goes by descriptor: no path length limits the number
+// of layers, and no path can be bent meanwhile.
+func overlay(layers []string, dir string, userns int) (fd int, err error) {
+	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("make overlay: %w", err)
+	}
+	defer unix.Close(fs)
+	set := func(key string, fd int) error {
+		if err := unix.FsconfigSetFd(fs, key, fd); err != nil {
+			return fmt.Errorf("make overlay: set %s: %w%s", key, err, fsLog(fs))
+		}
+		return nil
+	}
+	for i := len(layers) - 1; i >= 0; i-- {
+		layer, err := tree(layers[i], userns, 0)
+		if err != nil {
+			return -1, err
+		}
+		err = set("lowerdir+", layer)
+		unix.Close(layer)
+		if err != nil {
+			return -1, err
+		}
+	}
+	own, err := tree(dir, userns, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(own)
+	for _, part := range []string{"upper", "work"} {
+		at, err := unix.Openat(own, part, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return -1, fmt.Errorf("open %s/%s: %w", dir, part, err)
+		}
+		err = set(part+"dir", at)
+		unix.Close(at)
+		if err != nil {
+			return -1, err
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
+	}
+	fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
+	if err != nil {
+		return -1, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
+	}
+	return fd, nil
+}
+
+// fsLog returns what the kernel has to say about a file system being made.
+func fsLog(fs int) string {
+	var lines []string
+	buf := make([]byte, 1024)
+	for len(lines) < 8 {
+		n, err := unix.Read(fs, buf)
+		if err != nil || n <= 2 {
+			break
+		}
+		lines = append(lines, strings.TrimSpace(string(buf[2:n])))
+	}
+	if len(lines) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(lines, "; ") + ")"
+}
+
+// readIn reads a file below root as the container sees it: no link in it leads
+// out. A file that isn't there is empty.
+func readIn(root int, file string) ([]byte, error) {
+	fd, err := unix.Openat2(root, strings.TrimPrefix(file, "/"), &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the container's %s: %w", file, err)
+	}
+	f := os.NewFile(uintptr(fd), file)
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() > 1<<20 {
+		return nil, fmt.Errorf("read the container's %s: it must be a file of at most 1 MiB", file)
+	}
+	data := make([]byte, info.Size())
+	n, err := f.ReadAt(data, 0)
+	if n < len(data) && err != nil {
+		return nil, fmt.Errorf("read the container's %s: %w", file, err)
+	}
+	return data, nil
+}
+
+// PrepareVolumes makes what a volume binds when it isn't there, as docker does,
+// and finds out what it is.
+func PrepareVolumes(volumes []Volume) error {
+	for i, v := range volumes {
+		real, err := filepath.EvalSymlinks(v.Source)
+		if errors.Is(err, os.ErrNotExist) {
+			if err := os.MkdirAll(v.Source, 0o755); err != nil {
+				return fmt.Errorf("make volume %s: %w", v.Source, err)
+			}
+			real, err = filepath.EvalSymlinks(v.Source)
+		}
+		if err != nil {
+			return fmt.Errorf("volume %s: %w", v.Source, err)
+		}
+		info, err := os.Stat(real)
+		if err != nil {
+			return fmt.Errorf("volume %s: %w", v.Source, err)
+		}
+		volumes[i].Source, volumes[i].file = real, !info.IsDir()
+	}
+	return nil
+}

@@ -1,0 +1,433 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Host is what a plan has to know about the machine. [LookAtHost] finds it out.
+type Host struct {
+	Root      bool     // we may map id ranges and make mounts
+	UID, GID  int      // who we are otherwise
+	HandOver  bool     // systemd waits to take the container's first process over
+	Cgroup2   bool     // /sys/fs/cgroup is a pure cgroup2 tree
+	ProcFiles []string // of maskedProc and maskedSys, those that exist as files ...
+	ProcDirs  []string // ... and as directories
+	ReadOnly  []string // of readOnlyProc, those that exist
+	Caps      capSet   // what we may hand on without a user name-space
+}
+
+// Step is one thing to do, in the parent or in the child.
+type Step interface {
+	// String is the line --explain shows.
+	String() string
+}
+
+// Plan is how a container comes to life.
+type Plan struct {
+	Spec       Spec
+	Namespaces []string // as in /proc/PID/ns
+	UserNS     bool
+	NetNS      bool
+	HandOver   bool
+	Caps       capSet
+	Parent     []Step // up to the gate
+	Child      []Step // behind it
+	After      []Step // the parent's, once the gate is open
+}
+
+// idsPerContainer is the size of a container's id range.
+const idsPerContainer = 65536
+
+// Make decides how to carry out spec on a host. It does no I/O. The error says
+// which part of spec can't be, and what can.
+func Make(spec Spec, host Host) (*Plan, error) {
+	if err := check(&spec, host); err != nil {
+		return nil, err
+	}
+	caps, err := capabilities(spec.CapAdd, spec.CapDrop)
+	if err != nil {
+		return nil, err
+	}
+	if spec.HostIDs {
+		if wanted, _ := capabilities(spec.CapAdd, []string{"ALL"}); wanted&caps&^host.Caps != 0 {
+			return nil, fmt.Errorf("--cap-add: this machine hasn't %s itself; leave that out", wanted&caps&^host.Caps)
+		}
+		caps &= host.Caps
+	}
+	p := &Plan{
+		Spec: spec, HandOver: host.HandOver, Caps: caps,
+		UserNS: !spec.HostIDs, NetNS: spec.Network != NetworkHost,
+		Namespaces: []string{"mnt", "pid", "ipc", "uts", "cgroup"},
+	}
+	if p.NetNS {
+		p.Namespaces = append(p.Namespaces, "net")
+	}
+	if p.UserNS {
+		p.Namespaces = append(p.Namespaces, "user")
+	}
+	p.parentSteps(host)
+	p.childSteps(host)
+	return p, nil
+}
+
+// check fills in what spec leaves open and refuses what can't be.
+func check(s *Spec, host Host) error {
+	if s.Network == "" {
+		s.Network = NetworkNone
+	}
+	if s.WorkDir == "" {
+		s.WorkDir = "/"
+	}
+	switch {
+	case !ValidName(s.Name):
+		return fmt.Errorf("name %q: letters, digits, _ . and - only, two at least, a letter or digit first", s.Name)
+	case len(s.Argv) == 0 || s.Argv[0] == "":
+		return errors.New("no command: the image names none; write one behind the image")
+	case !path.IsAbs(s.WorkDir):
+		return fmt.Errorf("working directory %s: must begin with a slash", s.WorkDir)
+	case s.Network == NetworkHost && !host.Root:
+		return errors.New("--network=host: needs root; without root there is --network=none")
+	case s.Network != NetworkHost && s.Network != NetworkNone:
+		return fmt.Errorf("--network=%s: not there yet; there are --network=none (the default) and --network=host", s.Network)
+	case s.HostIDs && !host.Root:
+		return errors.New("--userns=host: needs root; leave it out")
+	case len(s.Layers) > 0 && !host.Root:
+		return errors.New("run an image: needs root today; without root there is --rootfs DIR")
+	case !host.Root && s.User != "" && s.User != "0" && s.User != "root" && s.User != "0:0":
+		return fmt.Errorf("--user=%s: without root the container has one id, root's; leave --user out", s.User)
+	}
+	if s.Network == NetworkHost {
+		s.HostIDs = true // a user name-space can't mount sysfs or bind low ports there
+	}
+	if s.Hostname == "" && len(s.ID) >= 12 {
+		s.Hostname = s.ID[:12]
+	}
+	for _, v := range s.Volumes {
+		if err := checkTarget(v.Target); err != nil {
+			return fmt.Errorf("volume %s: %w", v.Source, err)
+		}
+		if err := checkSource(v.Source); err != nil {
+			return err
+		}
+	}
+	for _, t := range s.Tmpfs {
+		if err := checkTarget(t.Target); err != nil {
+			return fmt.Errorf("--tmpfs: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkTarget keeps volumes off what the container's safety hangs on.
+func checkTarget(target string) error {
+	if !path.IsAbs(target) {
+		return fmt.Errorf("%s: a place in the container must begin with a slash", target)
+	}
+	clean := path.Clean(target)
+	for _, own := range []string{"/proc", "/sys"} {
+		if clean == own || strings.HasPrefix(clean, own+"/") {
+			return fmt.Errorf("%s: %s is the container's own; choose another place", target, own)
+		}
+	}
+	if clean == "/" || clean == "/dev" {
+		return fmt.Errorf("%s: can't be covered; choose a directory below it", target)
+	}
+	return nil
+}
+
+// controlPaths are the sockets, and the directories that hold them, by which a
+// container would rule the machine.
+var controlPaths = []string{
+	"/run/clusterd", "/run/nsrun", "/var/lib/nsrun", "/var/lib/clusterd", "/run/dbus", "/run/systemd",
+	"/run/docker", "/run/docker.sock", "/run/containerd", "/run/podman", "/run/crio", "/run/clusterd-lab",
+}
+
+// checkSource refuses directories and sockets that would let a container out.
+func checkSource(source string) error {
+	clean := path.Clean(source)
+	if rest, ok := strings.CutPrefix(clean, "/var/run"); ok && (rest == "" || rest[0] == '/') {
+		clean = "/run" + rest
+	}
+	if rest, ok := strings.CutPrefix(clean, "/var/lib/nsrun/volumes/"); ok && rest != "" {
+		return nil // a named volume
+	}
+	for _, c := range controlPaths {
+		if clean == c || strings.HasPrefix(clean, c+"/") || clean == "/" || strings.HasPrefix(c, clean+"/") {
+			return fmt.Errorf("volume %s: would hand the container %s, by which it could rule this machine; bind the directory it needs, no more", source, c)
+		}
+	}
+	return nil
+}
+
+func (p *Plan) parentSteps(host Host) {
+	s := p.Spec
+	add := func(step Step) { p.Parent = append(p.Parent, step) }
+	add(cloneChild{Namespaces: p.Namespaces, Sibling: p.HandOver})
+	if p.UserNS {
+		add(mapIDs{Range: host.Root})
+	}
+	if host.Root {
+		switch {
+		case len(s.Layers) > 0:
+			add(makeOverlay{Layers: s.Layers, Mapped: p.UserNS})
+		case s.RootOverlay:
+			add(makeOverlay{Layers: []string{s.RootFS}, Mapped: p.UserNS})
+		default:
+			add(makeTree{Name: "root", Source: s.RootFS, Mapped: p.UserNS})
+		}
+		for i, v := range s.Volumes {
+			add(makeTree{Name: volumeName(i), Source: v.Source, Mapped: p.UserNS, ReadOnly: v.ReadOnly, NoSUID: true})
+		}
+		for _, f := range etcFiles {
+			add(makeTree{Name: f, Own: true, Source: f, Mapped: p.UserNS, NoSUID: true})
+		}
+	}
+	add(lookUpUser{User: s.User})
+	add(writeState{})
+	if p.HandOver {
+		add(announce{})
+	}
+	add(openGate{})
+	if p.HandOver {
+		p.After = append(p.After, leave{})
+		return
+	}
+	p.After = append(p.After, stay{})
+}
+
+func volumeName(i int) string { return fmt.Sprintf("volume %d", i+1) }
+
+// etcFiles are written anew for each container and bound over the image's.
+var etcFiles = []string{"hosts", "hostname", "resolv.conf"}
+
+// received returns the names of the mounts the parent sends through the gate.
+func (p *Plan) received() []string {
+	var names []string
+	for _, step := range p.Parent {
+		switch s := step.(type) {
+		case makeOverlay:
+			names = append(names, "root")
+		case makeTree:
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+func (p *Plan) childSteps(host Host) {
+	s := p.Spec
+	add := func(steps ...Step) { p.Child = append(p.Child, steps...) }
+	if !p.HandOver {
+		add(dieWithParent{})
+	}
+	add(gate{Names: p.received()})
+	if p.UserNS {
+		add(becomeRoot{Groups: host.Root})
+	}
+	add(ownSession{}, setHostname{s.Hostname})
+	if p.NetNS {
+		add(loopbackUp{})
+	}
+	add(privateMounts{})
+	if !host.Root {
+		p.ownTrees(add)
+	}
+	p.makeSystem(host, add)
+	add(pivot{})
+	p.attachSystem(host, add)
+	p.attachUser(host, add)
+	add(workDir{s.WorkDir})
+	if s.ReadOnly {
+		add(readOnlyRoot{})
+	}
+	add(restoreLimits{})
+	if !s.Stdin && !p.HandOver { // systemd's StandardInput= is what the unit asked for
+		add(emptyStdin{})
+	}
+	add(dropBounding{p.Caps}, becomeUser{s.User, host.Root}, keepCaps{p.Caps}, noNewPrivileges{}, filterCalls{Admin: p.Caps.has(unix.CAP_SYS_ADMIN)})
+	if !p.HandOver {
+		add(dieWithParent{Again: true})
+	}
+	add(closeFiles{From: 3 + s.ListenFDs}, program{Argv: s.Argv, Path: env(s.Env, "PATH"), Ready: p.HandOver})
+}
+
+// ownTrees lets the child clone what the parent can't send: without root only
+// the child, root in its own name-space, may do that.
+func (p *Plan) ownTrees(add func(...Step)) {
+	s := p.Spec
+	add(cloneTree{Name: "root", Path: s.RootFS})
+	for i, v := range s.Volumes {
+		add(cloneTree{Name: volumeName(i), Path: v.Source, ReadOnly: v.ReadOnly})
+	}
+	for _, f := range etcFiles {
+		add(cloneTree{Name: f, Path: f, Own: true})
+	}
+}
+
+// devices are bound from the machine: a user name-space can't make nodes.
+var devices = []string{"full", "null", "random", "tty", "urandom", "zero"}
+
+// makeSystem makes the kernel's file systems and the devices, attached to
+// nothing yet: this needs the machine's mounts still in sight.
+func (p *Plan) makeSystem(host Host, add func(...Step)) {
+	const plain = "nosuid,nodev,noexec"
+	pts := "newinstance,ptmxmode=0666,mode=0620"
+	if host.Root {
+		pts += ",gid=5"
+	}
+	add(
+		makeFS{Name: "proc", Type: "proc", Attr: plain},
+		makeFS{Name: "sysfs", Type: "sysfs", Attr: "ro," + plain},
+		makeFS{Name: "dev", Type: "tmpfs", Options: "mode=0755,size=65536k", Attr: "nosuid"},
+		makeFS{Name: "devpts", Type: "devpts", Options: pts, Attr: "nosuid,noexec"},
+		makeFS{Name: "shm", Type: "tmpfs", Options: "mode=1777,size=65536k", Attr: plain},
+		makeFS{Name: "mqueue", Type: "mqueue", Attr: plain},
+	)
+	if host.Cgroup2 {
+		add(makeFS{Name: "cgroup", Type: "cgroup2", Attr: "ro," + plain})
+	}
+	for _, d := range devices {
+		add(cloneTree{Name: "dev/" + d, Path: "/dev/" + d})
+	}
+	if len(host.ProcDirs) > 0 {
+		add(makeFS{Name: "nothing", Type: "tmpfs", Options: "mode=0555", Attr: "ro," + plain})
+	}
+	for i, t := range p.Spec.Tmpfs {
+		opts, attr := tmpfsOptions(t.Options)
+		add(makeFS{Name: fmt.Sprintf("tmpfs %d", i+1), Type: "tmpfs", Options: opts, Attr: attr})
+	}
+}
+
+func (p *Plan) attachSystem(host Host, add func(...Step)) {
+	add(
+		attach{Name: "proc", Target: "/proc", Strict: true},
+		attach{Name: "sysfs", Target: "/sys", Strict: true},
+		attach{Name: "dev", Target: "/dev", Strict: true},
+		attach{Name: "devpts", Base: "dev", Target: "pts"},
+		attach{Name: "shm", Base: "dev", Target: "shm"},
+		attach{Name: "mqueue", Base: "dev", Target: "mqueue"},
+	)
+	if host.Cgroup2 {
+		add(attach{Name: "cgroup", Base: "sysfs", Target: "fs/cgroup", Exists: true})
+	}
+	for _, d := range devices {
+		add(attach{Name: "dev/" + d, Base: "dev", Target: d, File: true})
+	}
+	add(devLinks{})
+	if p.NetNS && host.Root {
+		add(
+			sysctl{"net/ipv4/ping_group_range", "0 65535"},
+			sysctl{"net/ipv4/ip_unprivileged_port_start", "0"},
+		)
+	}
+	for _, f := range host.ProcFiles {
+		add(mask{Path: f})
+	}
+	for _, d := range host.ProcDirs {
+		add(mask{Path: d, Dir: true})
+	}
+	for _, f := range host.ReadOnly {
+		add(readOnlyPath{f})
+	}
+}
+
+func (p *Plan) attachUser(host Host, add func(...Step)) {
+	s := p.Spec
+	plainRoot := len(s.Layers) == 0 && !s.RootOverlay
+	var mounts []attach
+	for i, t := range s.Tmpfs {
+		mounts = append(mounts, attach{Name: fmt.Sprintf("tmpfs %d", i+1), Target: path.Clean(t.Target)})
+	}
+	for i, v := range s.Volumes {
+		mounts = append(mounts, attach{Name: volumeName(i), Target: path.Clean(v.Target), File: v.file})
+	}
+	// /a before /a/b, whatever the order they were given in.
+	slices.SortStableFunc(mounts, func(a, b attach) int { return strings.Compare(a.Target, b.Target) })
+	taken := map[string]bool{}
+	for _, m := range mounts {
+		taken[m.Target] = true
+		add(m)
+	}
+	for _, f := range etcFiles {
+		if target := "/etc/" + f; !taken[target] {
+			// In somebody's own directory nothing is made for comfort only.
+			add(attach{Name: f, Target: target, File: true, Exists: plainRoot, Optional: plainRoot})
+		}
+	}
+}
+
+// tmpfsOptions splits mount options into those of the file system and those of
+// the mount. As docker has it, nothing in it is executable unless exec says so.
+func tmpfsOptions(list string) (options, attr string) {
+	flags := map[string]bool{"nosuid": true, "nodev": true, "noexec": true}
+	var opts []string
+	for _, o := range strings.Split(list, ",") {
+		switch o {
+		case "":
+		case "ro":
+			flags["ro"] = true
+		case "rw":
+			delete(flags, "ro")
+		case "suid", "dev", "exec":
+			delete(flags, "no"+o)
+		case "nosuid", "nodev", "noexec":
+			flags[o] = true
+		default:
+			opts = append(opts, o)
+		}
+	}
+	var attrs []string
+	for _, f := range []string{"ro", "nosuid", "nodev", "noexec"} {
+		if flags[f] {
+			attrs = append(attrs, f)
+		}
+	}
+	return strings.Join(opts, ","), strings.Join(attrs, ",")
+}
+
+// String prints the plan as --explain does.
+func (p *Plan) String() string {
+	var b strings.Builder
+	s := p.Spec
+	what := "directory " + s.RootFS
+	if s.Image != "" {
+		what = "image " + s.Image
+		if s.Digest != "" {
+			what += " (" + s.Digest + ")"
+		}
+	}
+	fmt.Fprintf(&b, "container %s: %s\n", s.Name, what)
+	fmt.Fprintf(&b, "command: %s\n", quoted(s.Argv))
+	fmt.Fprintf(&b, "name-spaces: %s\n", strings.Join(p.Namespaces, " "))
+	if !p.UserNS {
+		b.WriteString("no user name-space: root inside is root outside\n")
+	}
+	fmt.Fprintf(&b, "capabilities: %s\n", p.Caps)
+	for _, part := range []struct {
+		head  string
+		steps []Step
+	}{{"nsrun", p.Parent}, {"the new process, behind the gate", p.Child}, {"nsrun, once the gate is open", p.After}} {
+		fmt.Fprintf(&b, "%s:\n", part.head)
+		for _, step := range part.steps {
+			fmt.Fprintf(&b, "  %s\n", step)
+		}
+	}
+	return b.String()
+}
+
+func quoted(argv []string) string {
+	out := make([]string, len(argv))
+	for i, a := range argv {
+		out[i] = a
+		if a == "" || strings.ContainsAny(a, " \t\n\"'\\$;&|<>()*?") {
+			out[i] = fmt.Sprintf("%q", a)
+		}
+	}
+	return strings.Join(out, " ")
+}

@@ -1,0 +1,114 @@
+package runtime
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Exit codes of nsrun itself, as docker's.
+const (
+	ExitFailed        = 125 // nsrun could not start the container
+	ExitNotExecutable = 126
+	ExitNotFound      = 127
+	ExitSignal        = 128 // plus the signal's number
+)
+
+// Networks a container can have.
+const (
+	NetworkNone = "none" // a name-space of its own with nothing but loopback
+	NetworkHost = "host"
+)
+
+// Spec says what to run and how. Make checks it.
+type Spec struct {
+	Name string // also the names of its directories; see ValidName
+	ID   string // 64 hex digits; the first 12 are the default host name
+
+	Image       string   // as the user wrote it; empty with RootFS
+	Digest      string   // of the image, for the record
+	Layers      []string // unpacked layers, bottom first; the writable layer comes on top
+	RootFS      string   // or: a plain directory to run in
+	RootOverlay bool     // put a writable layer over RootFS instead of writing into it
+
+	Argv     []string // program and arguments; a program without a slash is looked up in Env's PATH
+	Env      []string // NAME=value
+	WorkDir  string   // made when missing; empty means /
+	User     string   // user[:group], names or numbers; empty means root
+	Hostname string
+
+	ReadOnly bool     // the root, not its volumes
+	Network  string   // NetworkNone when empty
+	HostIDs  bool     // no user name-space: root inside is root outside
+	CapAdd   []string // names with or without CAP_; ALL
+	CapDrop  []string
+	Volumes  []Volume
+	Tmpfs    []Tmpfs
+
+	StopSignal  string        // TERM when empty
+	StopTimeout time.Duration // zero means 10 s
+	Remove      bool          // nothing is kept after it has ended
+	Stdin       bool          // pass standard input on; otherwise it is empty
+
+	ListenFDs  int    // descriptors 3, 4, … handed on as systemd's LISTEN_FDS
+	Unit       string // the systemd unit it runs in, and that unit's invocation
+	Invocation string
+}
+
+// Volume binds a directory or file of the machine into the container.
+type Volume struct {
+	Source   string // absolute
+	Target   string // absolute
+	ReadOnly bool
+
+	file bool // Source is no directory; LookAtHost finds out
+}
+
+// Tmpfs is an empty file system in memory.
+type Tmpfs struct {
+	Target  string // absolute
+	Options string // as mount(8) takes them: size=, mode=, exec, suid, dev, ro
+}
+
+// ValidName reports whether s can name a container: letters, digits, _ . and -,
+// beginning with a letter or digit, two to 200 bytes, as docker has it.
+func ValidName(s string) bool {
+	if len(s) < 2 || len(s) > 200 {
+		return false
+	}
+	for i, c := range []byte(s) {
+		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !alnum && (i == 0 || !strings.ContainsRune("_.-", rune(c))) {
+			return false
+		}
+	}
+	return true
+}
+
+// env returns the value of name in a NAME=value list, the last one winning.
+func env(list []string, name string) string {
+	value := ""
+	for _, entry := range list {
+		if k, v, ok := strings.Cut(entry, "="); ok && k == name {
+			value = v
+		}
+	}
+	return value
+}
+
+// SetEnv returns list with name set to value, in the place it had.
+func SetEnv(list []string, name, value string) []string {
+	for i, entry := range list {
+		if k, _, _ := strings.Cut(entry, "="); k == name {
+			list[i] = name + "=" + value
+			return list
+		}
+	}
+	return append(list, name+"="+value)
+}
+
+// numeric reads a user or group id written as a number.
+func numeric(s string) (int32, bool) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	return int32(n), err == nil && n >= 0
+}

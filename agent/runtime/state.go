@@ -1,0 +1,361 @@
+package runtime
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrUnknown says that there is no container of that name.
+var ErrUnknown = errors.New("no such container")
+
+// ErrConflict says that a container's name is taken.
+var ErrConflict = errors.New("name is taken")
+
+// Dir is where containers live. Any number of processes may use it at once.
+type Dir struct {
+	data string // containers/NAME/{record,upper,work,…}, trash/, volumes/, lock
+	run  string // live/NAME, ids/BASE; gone after a reboot, as the processes are
+}
+
+// Record is what is known of a container for as long as it exists.
+type Record struct {
+	Name        string        `json:"name"`
+	ID          string        `json:"id"`
+	Image       string        `json:"image,omitempty"`
+	Digest      string        `json:"digest,omitempty"`
+	Layers      []string      `json:"layers,omitempty"`
+	RootFS      string        `json:"rootfs,omitempty"`
+	Command     []string      `json:"command"`
+	Created     time.Time     `json:"created"`
+	Unit        string        `json:"unit,omitempty"`
+	Invocation  string        `json:"invocation,omitempty"`
+	Remove      bool          `json:"remove,omitempty"`
+	StopSignal  string        `json:"stop_signal,omitempty"`
+	StopTimeout time.Duration `json:"stop_timeout,omitempty"`
+	Network     string        `json:"network"`
+
+	Ended time.Time `json:"ended,omitzero"` // zero: not, or nobody saw it
+	Code  int       `json:"code"`           // as nsrun run gives it back; of use with Ended
+}
+
+// Live is a container's first process. A pid alone means nothing: it is used
+// again for another process within minutes.
+type Live struct {
+	PID     int    `json:"pid"`
+	Start   uint64 `json:"start"`   // clock ticks since boot, /proc/PID/stat
+	Setting bool   `json:"setting"` // not its process yet but the nsrun that sets it up
+	IDs     uint32 `json:"ids"`     // first id of its range; 0 is none
+}
+
+// Container is a record and, while it runs, its process.
+type Container struct {
+	Record
+	Live *Live // nil: it has ended
+}
+
+// Running reports whether the container's own first process is there.
+func (c *Container) Running() bool { return c.Live != nil && !c.Live.Setting }
+
+// SystemDir is root's; without root each user has an own.
+func SystemDir() *Dir {
+	if os.Geteuid() == 0 {
+		return NewDir("/var/lib/nsrun", "/run/nsrun")
+	}
+	data, run := os.Getenv("XDG_DATA_HOME"), os.Getenv("XDG_RUNTIME_DIR")
+	if data == "" {
+		data = filepath.Join(os.Getenv("HOME"), ".local/share")
+	}
+	if run == "" {
+		run = filepath.Join(data, "nsrun", "run") // liveness goes by start time, so it may outlast a boot
+		return NewDir(filepath.Join(data, "nsrun"), run)
+	}
+	return NewDir(filepath.Join(data, "nsrun"), filepath.Join(run, "nsrun"))
+}
+
+// NewDir returns the containers kept under data, their live state under run.
+// Neither need exist yet.
+func NewDir(data, run string) *Dir { return &Dir{data: data, run: run} }
+
+// Volume returns the directory of a named volume, made when it isn't there.
+func (d *Dir) Volume(name string) (string, error) {
+	dir := filepath.Join(d.data, "volumes", name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make volume %s: %w", name, err)
+	}
+	return dir, nil
+}
+
+func (d *Dir) container(name string) string { return filepath.Join(d.data, "containers", name) }
+func (d *Dir) live(name string) string      { return filepath.Join(d.run, "live", name) }
+
+// prepare makes the directories and takes the lock; call the result to let go.
+// What is done under it takes milliseconds; nothing waits for a container there.
+func (d *Dir) prepare() (unlock func(), err error) {
+	for _, dir := range []string{d.data, d.run} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	for _, dir := range []string{d.data + "/containers", d.data + "/trash", d.run + "/live", d.run + "/ids"} {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	fd, err := unix.Open(filepath.Join(d.data, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open %s/lock: %w", d.data, err)
+	}
+	for {
+		if err = unix.Flock(fd, unix.LOCK_EX); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("lock %s/lock: %w", d.data, err)
+	}
+	return func() { unix.Close(fd) }, nil
+}
+
+// Get finds a container by its name or by the beginning of its id.
+func (d *Dir) Get(name string) (*Container, error) {
+	if ValidName(name) {
+		if c, err := d.read(name); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return c, err
+		}
+	}
+	var found []*Container
+	if len(name) >= 4 {
+		all, err := d.List()
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range all {
+			if strings.HasPrefix(c.ID, name) {
+				found = append(found, c)
+			}
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, fmt.Errorf("%s: %w", name, ErrUnknown)
+	case 1:
+		return found[0], nil
+	}
+	return nil, fmt.Errorf("%s: %d containers have ids beginning so; write more of it", name, len(found))
+}
+
+// List returns all containers, the newest first. One whose record can't be read
+// is left out: it was never finished.
+func (d *Dir) List() ([]*Container, error) {
+	entries, err := os.ReadDir(filepath.Join(d.data, "containers"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	var all []*Container
+	for _, e := range entries {
+		if c, err := d.read(e.Name()); err == nil {
+			all = append(all, c)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Container) int {
+		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(a.Name, b.Name))
+	})
+	return all, nil
+}
+
+func (d *Dir) read(name string) (*Container, error) {
+	data, err := os.ReadFile(filepath.Join(d.container(name), "record"))
+	if err != nil {
+		return nil, err
+	}
+	c := &Container{}
+	if err := json.Unmarshal(data, &c.Record); err != nil {
+		return nil, fmt.Errorf("read container %s: %w", name, err)
+	}
+	data, err = os.ReadFile(d.live(name))
+	if err != nil {
+		return c, nil
+	}
+	live := &Live{}
+	if json.Unmarshal(data, live) == nil && live.alive() {
+		c.Live = live
+	}
+	return c, nil
+}
+
+func (l *Live) alive() bool {
+	start, ended, err := startTime(l.PID)
+	return err == nil && !ended && start == l.Start
+}
+
+// startTime returns when a process started, in ticks since boot, and whether it
+// has ended and only waits for its parent to notice.
+func startTime(pid int) (start uint64, ended bool, err error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, false, err
+	}
+	// The name in parentheses may hold anything, so count from its end.
+	_, rest, _ := strings.Cut(string(data[strings.LastIndexByte(string(data), ')')+1:]), " ")
+	f := strings.Fields(rest)
+	if len(f) < 20 {
+		return 0, false, fmt.Errorf("read /proc/%d/stat: too short", pid)
+	}
+	start, err = strconv.ParseUint(f[19], 10, 64)
+	return start, f[0] == "Z" || f[0] == "X", err
+}
+
+// writeFile puts a small file in place in one piece.
+func writeFile(file string, value any) error {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	next := file + ".new"
+	if err := os.WriteFile(next, append(data, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, file)
+}
+
+func (d *Dir) setLive(name string, pid int, setting bool, ids uint32) error {
+	start, _, err := startTime(pid)
+	if err != nil {
+		return fmt.Errorf("record process %d: %w", pid, err)
+	}
+	if err := writeFile(d.live(name), Live{PID: pid, Start: start, Setting: setting, IDs: ids}); err != nil {
+		return fmt.Errorf("record process %d: %w", pid, err)
+	}
+	return nil
+}
+
+// idsFirst and idsLast bound the ids systemd sets aside for containers:
+// https://systemd.io/UIDS-GIDS
+const (
+	idsFirst = 0x80000
+	idsLast  = 0x6fff0000
+)
+
+// claimIDs finds a range nobody uses and marks it as name's. The lock is held.
+// Ranges are marked under run: a mark outlives neither its owner nor a reboot.
+func (d *Dir) claimIDs(name string) (uint32, error) {
+	const ranges = (idsLast - idsFirst) / idsPerContainer
+	hash := uint32(2166136261)
+	for _, c := range []byte(name) {
+		hash = (hash ^ uint32(c)) * 16777619
+	}
+	for i := range uint32(ranges) {
+		base := idsFirst + (hash%ranges+i)%ranges*idsPerContainer
+		mark := filepath.Join(d.run, "ids", strconv.FormatUint(uint64(base), 10))
+		owner, err := os.Readlink(mark)
+		if err == nil && owner != name {
+			if c, err := d.read(owner); err == nil && c.Live != nil && c.Live.IDs == base {
+				continue
+			}
+		}
+		if err == nil {
+			if err := os.Remove(mark); err != nil {
+				return 0, fmt.Errorf("claim ids: %w", err)
+			}
+		}
+		if err := os.Symlink(name, mark); err != nil {
+			return 0, fmt.Errorf("claim ids: %w", err)
+		}
+		return base, nil
+	}
+	return 0, errors.New("claim ids: all 28,000 ranges are in use")
+}
+
+// claim makes the container's directory and marks it as being set up by this
+// process. A dead one of the same name gives way when it was to go anyway, or
+// when the same unit starts again; else the error is ErrConflict.
+func (d *Dir) claim(rec Record, files map[string]string, overlay, mapped bool) (ids uint32, err error) {
+	unlock, err := d.prepare()
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	switch old, err := d.read(rec.Name); {
+	case err != nil: // none, or one that was never finished
+	case old.Live != nil:
+		return 0, fmt.Errorf("%w: %s runs already, as process %d; stop it first: nsrun stop %s", ErrConflict, rec.Name, old.Live.PID, rec.Name)
+	case !old.Remove && (old.Unit == "" || old.Unit != rec.Unit):
+		return 0, fmt.Errorf("%w: a stopped container is called %s; remove it: nsrun rm %s", ErrConflict, rec.Name, rec.Name)
+	}
+	if err := d.discard(rec.Name); err != nil {
+		return 0, err
+	}
+	// Whatever is in making is left from a crash, for we hold the lock.
+	making := filepath.Join(d.data, "making")
+	if err := os.RemoveAll(making); err != nil {
+		return 0, err
+	}
+	next := filepath.Join(making, rec.Name)
+	dirs := []string{making, next}
+	if overlay {
+		dirs = append(dirs, next+"/upper", next+"/work")
+	}
+	for _, dir := range dirs {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return 0, err
+		}
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(next, name), []byte(content), 0o644); err != nil {
+			return 0, err
+		}
+	}
+	if err := writeFile(filepath.Join(next, "record"), rec); err != nil {
+		return 0, err
+	}
+	if mapped {
+		if ids, err = d.claimIDs(rec.Name); err != nil {
+			return 0, err
+		}
+	}
+	if err := d.setLive(rec.Name, os.Getpid(), true, ids); err != nil {
+		return 0, err
+	}
+	return ids, os.Rename(next, d.container(rec.Name))
+}
+
+// discard moves what is left of a container to the trash. The lock is held.
+func (d *Dir) discard(name string) error {
+	to := filepath.Join(d.data, "trash", name+"."+strconv.FormatInt(time.Now().UnixNano(), 36))
+	if err := os.Rename(d.container(name), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove container %s: %w", name, err)
+	}
+	if err := os.Remove(d.live(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove container %s: %w", name, err)
+	}
+	return nil
+}
+
+// emptyTrash deletes what discard put aside, which may take a while, so it is
+// done without the lock.
+func (d *Dir) emptyTrash() error {
+	trash := filepath.Join(d.data, "trash")
+	entries, err := os.ReadDir(trash)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(trash, e.Name())))
+	}
+	return err
+}

@@ -1,0 +1,232 @@
+package runtime
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The parent's steps. Launcher.do carries them out.
+type (
+	cloneChild struct {
+		Namespaces []string
+		Sibling    bool // the child's parent is our parent, systemd
+	}
+	mapIDs      struct{ Range bool }
+	makeOverlay struct {
+		Layers []string // bottom first
+		Mapped bool
+	}
+	makeTree struct {
+		Name     string
+		Source   string
+		Own      bool // Source is a file in the container's own directory
+		Mapped   bool
+		ReadOnly bool
+		NoSUID   bool
+	}
+	lookUpUser struct{ User string }
+	writeState struct{}
+	announce   struct{}
+	openGate   struct{}
+	leave      struct{}
+	stay       struct{}
+)
+
+func (s cloneChild) String() string {
+	whose := "ours"
+	if s.Sibling {
+		whose = "systemd's from birth"
+	}
+	return fmt.Sprintf("clone a process, %s, in new name-spaces: %s", whose, strings.Join(s.Namespaces, " "))
+}
+
+func (s mapIDs) String() string {
+	if s.Range {
+		return fmt.Sprintf("map ids 0 to %d to a range that is this container's alone", idsPerContainer-1)
+	}
+	return "map id 0 to the caller's own"
+}
+
+func (s makeOverlay) String() string {
+	return fmt.Sprintf("make the root: overlay of %d layers and a writable one%s", len(s.Layers), mapped(s.Mapped))
+}
+
+func (s makeTree) String() string {
+	mode := ""
+	if s.ReadOnly {
+		mode = ", read-only"
+	}
+	source := s.Source
+	if s.Own {
+		source = "the container's own " + source
+	}
+	return fmt.Sprintf("make %s: %s%s%s", s.Name, source, mode, mapped(s.Mapped))
+}
+
+func mapped(yes bool) string {
+	if yes {
+		return ", ids mapped"
+	}
+	return ""
+}
+
+func (s lookUpUser) String() string {
+	return fmt.Sprintf("look up user %s in the root's /etc/passwd and /etc/group", orRoot(s.User))
+}
+func (writeState) String() string { return "record the process: its id and its start time" }
+func (announce) String() string {
+	return "tell systemd MAINPID= and wait until it has read that (BARRIER=1)"
+}
+func (openGate) String() string { return "open the gate: send the mounts and the user's ids" }
+func (leave) String() string {
+	return "exit 0; the container is systemd's child, nothing of ours stays"
+}
+func (stay) String() string { return "pass signals on; give back the command's exit code" }
+
+// The child's steps. Each compiles itself to system calls.
+type (
+	dieWithParent struct{ Again bool }
+	gate          struct{ Names []string }
+	becomeRoot    struct{ Groups bool }
+	ownSession    struct{}
+	setHostname   struct{ Name string }
+	loopbackUp    struct{}
+	privateMounts struct{}
+	makeFS        struct{ Name, Type, Options, Attr string }
+	cloneTree     struct {
+		Name, Path string
+		Own        bool // Path is a file in the container's own directory
+		ReadOnly   bool
+	}
+	pivot  struct{}
+	attach struct {
+		Name     string // of the mount, as made
+		Base     string // the mount Target is relative to; empty is the root
+		Target   string
+		File     bool // the mount point is a file
+		Strict   bool // refuse symbolic links: an image must not choose where these go
+		Exists   bool // don't make the mount point
+		Optional bool // leave it out when there is no such mount point
+	}
+	devLinks struct{}
+	sysctl   struct{ Path, Value string }
+	mask     struct {
+		Path string
+		Dir  bool
+	}
+	readOnlyPath  struct{ Path string }
+	workDir       struct{ Path string }
+	readOnlyRoot  struct{}
+	restoreLimits struct{}
+	emptyStdin    struct{}
+	dropBounding  struct{ Keep capSet }
+	becomeUser    struct {
+		User   string
+		Groups bool
+	}
+	keepCaps        struct{ Keep capSet }
+	noNewPrivileges struct{}
+	filterCalls     struct{ Admin bool }
+	closeFiles      struct{ From int }
+	program         struct {
+		Argv  []string
+		Path  string
+		Ready bool
+	}
+)
+
+func (s dieWithParent) String() string {
+	if s.Again {
+		return "ask again for death with nsrun: changing the user forgot it; check that nsrun lives"
+	}
+	return "ask for death when nsrun dies"
+}
+func (gate) String() string          { return "wait at the gate; end of file there means exit" }
+func (becomeRoot) String() string    { return "become root of the user name-space" }
+func (ownSession) String() string    { return "start a session and a keyring of its own" }
+func (s setHostname) String() string { return "set host name " + s.Name }
+func (loopbackUp) String() string    { return "bring loopback up" }
+func (privateMounts) String() string { return "cut mounts off from the machine's" }
+
+func (s makeFS) String() string {
+	opts := s.Attr
+	if s.Options != "" {
+		opts += ";" + s.Options
+	}
+	if s.Name == s.Type {
+		return fmt.Sprintf("make %s (%s)", s.Type, opts)
+	}
+	return fmt.Sprintf("make %s: %s (%s)", s.Name, s.Type, opts)
+}
+
+func (s cloneTree) String() string {
+	mode := ""
+	if s.ReadOnly {
+		mode = ", read-only"
+	}
+	return fmt.Sprintf("take %s%s", s.Path, mode)
+}
+func (pivot) String() string {
+	return "make the root the root (pivot_root) and let go of the machine's mounts"
+}
+
+func (s attach) String() string {
+	target := s.Target
+	switch s.Base {
+	case "dev":
+		target = "/dev/" + target
+	case "sysfs":
+		target = "/sys/" + target
+	}
+	if s.Optional {
+		target += ", if that is there"
+	}
+	return fmt.Sprintf("mount %s on %s", s.Name, target)
+}
+func (devLinks) String() string { return "link /dev/fd, stdin, stdout, stderr, ptmx, core" }
+func (s sysctl) String() string {
+	return fmt.Sprintf("set %s to %s", strings.ReplaceAll(s.Path, "/", "."), s.Value)
+}
+func (s mask) String() string         { return "hide " + s.Path }
+func (s readOnlyPath) String() string { return "make " + s.Path + " read-only" }
+func (s workDir) String() string      { return "go to " + s.Path }
+func (readOnlyRoot) String() string   { return "make the root read-only" }
+func (restoreLimits) String() string {
+	return "umask 022; limit of open files as it was when nsrun started"
+}
+func (emptyStdin) String() string     { return "standard input from /dev/null" }
+func (s dropBounding) String() string { return fmt.Sprintf("bounding set: %s", s.Keep) }
+func (s becomeUser) String() string   { return "become user " + orRoot(s.User) }
+func (s keepCaps) String() string {
+	return "permitted and effective: the same for root, none for others; inheritable and ambient: none"
+}
+func (noNewPrivileges) String() string { return "no new privileges" }
+func (s filterCalls) String() string {
+	list := strings.Join(s.refused(), " ")
+	if !s.Admin {
+		list += " clone(CLONE_NEWUSER)"
+	}
+	return fmt.Sprintf("system call filter: refuse %s ioctl(TIOCSTI); clone3 is absent", list)
+}
+func (s closeFiles) String() string {
+	return fmt.Sprintf("close descriptors from %d up", s.From)
+}
+
+func (s program) String() string {
+	text := "find " + s.Argv[0]
+	if !strings.Contains(s.Argv[0], "/") {
+		text += " in " + s.Path
+	}
+	text += ": not there is exit 127, not executable 126"
+	if s.Ready {
+		text += "; tell systemd READY=1"
+	}
+	return text + "; execve"
+}
+
+func orRoot(user string) string {
+	if user == "" {
+		return "root"
+	}
+	return user
+}

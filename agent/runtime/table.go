@@ -1,0 +1,187 @@
+package runtime
+
+import (
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// opFlags say how the child judges what a system call returned.
+type opFlags uint64
+
+const (
+	flagIgnore  opFlags = 1 << iota // a failure is no failure: go on with the next op
+	flagNonZero                     // zero is a failure (end of file at the gate)
+	flagZero                        // anything but zero is a failure (a poll that must find nothing)
+	flagQuiet                       // fail without a message: the parent has said it already
+	flagUnknown                     // EINVAL is no failure: the kernel doesn't know the call's flag
+)
+
+// op is one system call of the child. The assembly loop knows this layout.
+type op struct {
+	nr       uint64
+	args     [6]uint64
+	indirect uint64 // bit k: args[k] is the address of an int32 to load
+	flags    opFlags
+	store    uint64 // address of an int32 that takes the result, or 0
+	skip     uint64 // ops to leave out when the call succeeds
+	msg      uint64 // what to print before the cause, when it fails
+	msgLen   uint64
+	exit     uint64 // the child's exit code when it fails ...
+	missing  uint64 // ... and when it fails with ENOENT or ENOTDIR
+	_        uint64
+}
+
+// table is the child's whole life. The assembly loop knows this layout, too.
+type table struct {
+	clone     unsafe.Pointer
+	cloneSize uint64
+	allMask   uint64
+	oldMask   uint64
+	ops       unsafe.Pointer
+	count     uint64
+	errors    unsafe.Pointer // text of each errno
+	iov       [3]text
+}
+
+// text is a string as writev wants it.
+type text struct {
+	ptr unsafe.Pointer
+	len uint64
+}
+
+// cloneArgs is struct clone_args of clone3(2), first version.
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls uint64
+}
+
+const (
+	cloneClearSighand = unix.CLONE_CLEAR_SIGHAND
+	errnoMax          = 134
+)
+
+// builder collects ops and keeps alive what they point to: the table holds
+// addresses as numbers, which the garbage collector does not follow.
+type builder struct {
+	prefix string // of every message: "nsrun: run web: "
+	ops    []op
+	pins   []any
+	cells  map[string]*int32
+	exit   uint64 // the exit code of a child whose op fails
+	t      *table
+
+	masking bool // an empty directory is mounted already
+}
+
+func newBuilder(prefix string) *builder {
+	b := &builder{prefix: prefix, cells: map[string]*int32{}, exit: ExitFailed, t: new(table)}
+	pin(b, b.t)
+	return b
+}
+
+// cell returns the int32 that holds a result, a descriptor as a rule, by name.
+// It starts as -1, which is no descriptor.
+func (b *builder) cell(name string) *int32 {
+	c, ok := b.cells[name]
+	if !ok {
+		c = new(int32)
+		*c = -1
+		b.cells[name] = c
+	}
+	return c
+}
+
+// bytes pins data and returns its address.
+func (b *builder) bytes(data []byte) uint64 {
+	b.pins = append(b.pins, data)
+	return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data))))
+}
+
+func (b *builder) str(s string) uint64 { return b.bytes(append([]byte(s), 0)) }
+
+// vector pins a list of strings as execve wants it.
+func (b *builder) vector(list []string) uint64 {
+	v := make([]uint64, len(list)+1)
+	for i, s := range list {
+		v[i] = b.str(s)
+	}
+	b.pins = append(b.pins, v)
+	return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(v))))
+}
+
+// pin keeps p alive and returns its address.
+func pin[T any](b *builder, p *T) uint64 {
+	b.pins = append(b.pins, p)
+	return uint64(uintptr(unsafe.Pointer(p)))
+}
+
+// call adds one system call. what says what it is for, should it fail. An
+// argument is a number, a string, or a cell, which is read when the call is made.
+func (b *builder) call(what string, nr uintptr, args ...any) *op {
+	o := op{nr: uint64(nr), exit: b.exit, missing: b.exit}
+	for i, arg := range args {
+		switch a := arg.(type) {
+		case int:
+			o.args[i] = uint64(a)
+		case uint64:
+			o.args[i] = a
+		case string:
+			o.args[i] = b.str(a)
+		case *int32:
+			o.args[i] = pin(b, a)
+			o.indirect |= 1 << i
+		default:
+			panic("argument of a kind the table has no room for: " + what)
+		}
+	}
+	msg := []byte(b.prefix + what + ": ")
+	o.msg, o.msgLen = b.bytes(msg), uint64(len(msg))
+	b.ops = append(b.ops, o)
+	return &b.ops[len(b.ops)-1]
+}
+
+// into stores the call's result in a cell.
+func (o *op) into(b *builder, c *int32) { o.store = pin(b, c) }
+
+// finish lays the collected ops out for the assembly loop.
+func (b *builder) finish(clone *cloneArgs) {
+	list := make([]text, errnoMax)
+	for i := range list {
+		msg := []byte(syscall.Errno(i).Error())
+		if i == 0 {
+			msg = []byte("nothing came")
+		}
+		list[i] = text{unsafe.Pointer(unsafe.SliceData(msg)), uint64(len(msg))}
+	}
+	end := []byte("\n")
+	b.t.clone = unsafe.Pointer(clone)
+	b.t.cloneSize = uint64(unsafe.Sizeof(*clone))
+	b.t.allMask = ^uint64(0)
+	b.t.ops = unsafe.Pointer(unsafe.SliceData(b.ops))
+	b.t.count = uint64(len(b.ops))
+	b.t.errors = unsafe.Pointer(unsafe.SliceData(list))
+	b.t.iov[2] = text{unsafe.Pointer(unsafe.SliceData(end)), 1}
+}
+
+// spawnTable clones a child that runs t. It returns the child's pid or an errno.
+// It is written in assembly: between clone and execve the child has but one
+// thread of a Go program, and no Go code may run there.
+//
+//go:noescape
+func spawnTable(t *table) (pid, errno uintptr)
+
+// start clones the child. The calling goroutine should be locked to its thread
+// and stay so: a parent-death signal follows the thread that cloned.
+func (b *builder) start(clone *cloneArgs) (int, error) {
+	b.finish(clone)
+	syscall.ForkLock.Lock()
+	pid, errno := spawnTable(b.t)
+	syscall.ForkLock.Unlock()
+	runtime.KeepAlive(b)
+	if errno != 0 {
+		return 0, syscall.Errno(errno)
+	}
+	return int(pid), nil
+}

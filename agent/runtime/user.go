@@ -1,0 +1,80 @@
+package runtime
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// userIDs is who a program runs as.
+type userIDs struct {
+	uid, gid int32
+	groups   []int32
+	home     string
+}
+
+// lookUp finds user[:group] in the text of a passwd and a group file. A number
+// needs no entry; a name does. Groups named in the group file come along unless
+// a group is given.
+func lookUp(spec string, passwd, group []byte) (userIDs, error) {
+	name, groupName, hasGroup := strings.Cut(spec, ":")
+	if name == "" {
+		name = "0"
+	}
+	u := userIDs{home: "/"}
+	uid, isNumber := numeric(name)
+	u.uid = uid
+	entry := find(passwd, 7, func(f []string) bool {
+		return f[0] == name || isNumber && f[2] == strconv.Itoa(int(uid))
+	})
+	switch {
+	case entry != nil:
+		var ok1, ok2 bool
+		u.uid, ok1 = numeric(entry[2])
+		u.gid, ok2 = numeric(entry[3])
+		if !ok1 || !ok2 {
+			return u, fmt.Errorf("user %s: its line in the container's /etc/passwd has no ids", name)
+		}
+		if entry[5] != "" {
+			u.home = entry[5]
+		}
+	case !isNumber && name != "root":
+		return u, fmt.Errorf("user %s: not in the container's /etc/passwd; write its number instead", name)
+	}
+	if entry == nil && u.uid == 0 {
+		u.home = "/root"
+	}
+	if hasGroup {
+		gid, isNumber := numeric(groupName)
+		if !isNumber {
+			g := find(group, 4, func(f []string) bool { return f[0] == groupName })
+			if g == nil {
+				return u, fmt.Errorf("group %s: not in the container's /etc/group; write its number instead", groupName)
+			}
+			gid, _ = numeric(g[2])
+		}
+		u.gid = gid
+		return u, nil
+	}
+	if entry != nil {
+		find(group, 4, func(f []string) bool {
+			if gid, ok := numeric(f[2]); ok && slices.Contains(strings.Split(f[3], ","), entry[0]) && len(u.groups) < groupsMax {
+				u.groups = append(u.groups, gid)
+			}
+			return false
+		})
+	}
+	return u, nil
+}
+
+// find returns the fields of the first line, of at least n of them, that match
+// accepts; nil when there is none.
+func find(file []byte, n int, match func(fields []string) bool) []string {
+	for _, line := range strings.Split(string(file), "\n") {
+		if f := strings.Split(line, ":"); len(f) >= n && match(f) {
+			return f
+		}
+	}
+	return nil
+}

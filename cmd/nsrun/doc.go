@@ -1,0 +1,7 @@
+// Command nsrun runs containers without a daemon, by docker's verbs and flags.
+//
+// Started by systemd, run hands the container's first process over to it and
+// exits; in a shell it stays as the parent and gives back the exit code. What
+// needs the network, pull and its kin, is the work of nsrun-image, which nsrun
+// executes, so that run itself stays small enough to start in a millisecond.
+package main

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/clusterd/clusterd/agent/runtime"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
+
+// app is one call of the command.
+type app struct {
+	name           string // as it was called: nsrun or docker
+	dir            *runtime.Dir
+	stdout, stderr io.Writer
+}
+
+// usageError is a wrong flag or argument: exit 125, as docker has it.
+type usageError struct{ error }
+
+// exitError is a program's own exit code, passed on without a word.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// verbs are the commands, in the order help shows them.
+func verbs() []verb {
+	return []verb{
+		{"run", "run a program in a new container", (*app).run},
+		{"ps", "list containers", (*app).ps},
+		{"stop", "ask containers to end, then make them", (*app).stop},
+		{"kill", "send containers a signal", (*app).kill},
+		{"rm", "remove containers that have ended", (*app).rm},
+		{"logs", "show what a container printed", (*app).logs},
+		{"pull", "fetch an image", imageVerb("pull")},
+		{"images", "list images", imageVerb("images")},
+		{"rmi", "remove images", imageVerb("rmi")},
+		{"load", "read images from an archive", imageVerb("load")},
+		{"login", "keep a registry's password", imageVerb("login")},
+		{"logout", "forget a registry's password", imageVerb("logout")},
+		{"prune", "remove what no container needs", imageVerb("prune")},
+		{"cleanup", "put right what a stopped unit left", (*app).cleanup},
+		{"info", "say what this machine can do", (*app).info},
+		{"version", "print name and version", (*app).version},
+		{"help", "show this, or a command's flags: help run", (*app).help},
+	}
+}
+
+type verb struct {
+	name, about string
+	do          func(*app, []string) error
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	a := &app{name: "nsrun", dir: runtime.SystemDir(), stdout: stdout, stderr: stderr}
+	if filepath.Base(args[0]) == "docker" {
+		a.name = "docker"
+	}
+	args = args[1:]
+	name := "help"
+	if len(args) > 0 {
+		name, args = args[0], args[1:]
+	}
+	switch name {
+	case "--help", "-h", "-help":
+		name = "help"
+	case "--version", "-v", "-version":
+		name = "version"
+	case "container": // docker container ls
+		if len(args) > 0 {
+			name, args = args[0], args[1:]
+			if name == "ls" || name == "list" {
+				name = "ps"
+			}
+		}
+	}
+	for _, v := range verbs() {
+		if v.name != name {
+			continue
+		}
+		for _, arg := range args {
+			if arg == "--" || len(arg) > 0 && arg[0] != '-' {
+				break
+			}
+			if arg == "--help" {
+				v, args = verb{name: "help", do: (*app).help}, []string{name}
+				break
+			}
+		}
+		return a.exitCode(v.name, v.do(a, args))
+	}
+	fmt.Fprintf(stderr, "%s: %s: no such command; see %s help\n", a.name, name, a.name)
+	return 1
+}
+
+// exitCode prints an error and turns it into docker's number for it.
+func (a *app) exitCode(verb string, err error) int {
+	var exit exitError
+	if err == nil {
+		return 0
+	}
+	if errors.As(err, &exit) {
+		return int(exit)
+	}
+	fmt.Fprintf(a.stderr, "%s: %s: %v\n", a.name, verb, err)
+	var usage usageError
+	if errors.As(err, &usage) || verb == "run" {
+		return runtime.ExitFailed
+	}
+	return 1
+}

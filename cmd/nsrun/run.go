@@ -1,0 +1,433 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/clusterd/clusterd/agent/image"
+	"github.com/clusterd/clusterd/agent/runtime"
+)
+
+// runOptions is what the flags of run say.
+type runOptions struct {
+	spec       runtime.Spec
+	env        []string
+	envFiles   []string
+	entrypoint *string
+	volumes    []string
+	tmpfs      []string
+	userns     string
+	stopAfter  time.Duration
+	pull       string
+	explain    bool
+}
+
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// runFlags are the flags of run. Those of docker's that do nothing here are
+// named as well, each with the way to get what it is for.
+func runFlags(o *runOptions) []flag {
+	s := &o.spec
+	flags := []flag{
+		{long: "name", text: text(&s.Name), arg: "NAME", about: "the container's name (default: the beginning of its id)"},
+		{long: "rm", set: boolean(&s.Remove), about: "keep nothing when it has ended"},
+		{long: "rootfs", text: text(&s.RootFS), arg: "DIR[:O]", about: "run in a directory, no image; :O leaves the directory as it is"},
+		{long: "env", short: 'e', text: list(&o.env), arg: "NAME[=VALUE]", about: "set a variable; without a value, pass on ours"},
+		{long: "env-file", text: list(&o.envFiles), arg: "FILE", about: "set variables from a file, one a line"},
+		{long: "workdir", short: 'w', text: text(&s.WorkDir), arg: "DIR", about: "working directory in the container"},
+		{long: "user", short: 'u', text: text(&s.User), arg: "USER[:GROUP]", about: "names of the container's, or numbers"},
+		{long: "hostname", short: 'h', text: text(&s.Hostname), arg: "NAME", about: "host name in the container"},
+		{long: "entrypoint", text: func(v string) error { o.entrypoint = &v; return nil }, arg: "PROGRAM", about: "run this instead of what the image says"},
+		{long: "read-only", set: boolean(&s.ReadOnly), about: "make the root read-only"},
+		{long: "tmpfs", text: list(&o.tmpfs), arg: "DIR[:OPTIONS]", about: "an empty directory in memory (size=, mode=, exec)"},
+		{long: "volume", short: 'v', text: list(&o.volumes), arg: "FROM:TO[:ro]", about: "bind a directory or file of the machine, or a named volume"},
+		{long: "network", text: text(&s.Network), arg: "none|host", about: "none: loopback only (default); host: the machine's, without user name-space"},
+		{long: "net", text: text(&s.Network)},
+		{long: "userns", text: text(&o.userns), arg: "host", about: "host: root inside is root outside"},
+		{long: "cap-add", text: list(&s.CapAdd), arg: "NAME", about: "keep a capability"},
+		{long: "cap-drop", text: list(&s.CapDrop), arg: "NAME", about: "drop a capability; ALL"},
+		{long: "stop-signal", text: text(&s.StopSignal), arg: "SIGNAL", about: "what stop sends (default TERM)"},
+		{long: "stop-timeout", text: seconds(&o.stopAfter), arg: "SECONDS", about: "how long stop waits before it kills (default 10)"},
+		{long: "pull", text: text(&o.pull), arg: "missing|never", about: "whether to pull an image that isn't here (default missing)"},
+		{long: "interactive", short: 'i', set: boolean(&s.Stdin), about: "pass standard input on"},
+		{long: "attach", short: 'a', text: func(string) error { return nil }, arg: "STREAM", about: "always so: output goes where nsrun's goes"},
+		{long: "explain", set: boolean(&o.explain), about: "print every step and do nothing"},
+	}
+	return append(flags, refused()...)
+}
+
+// refused are docker's flags that do nothing here yet, or never will.
+func refused() []flag {
+	const (
+		later = "not there yet"
+		unit  = "systemd does that: put %s into the unit"
+	)
+	value := func(why string, names ...string) (list []flag) {
+		for _, n := range names {
+			list = append(list, flag{long: n, takes: true, why: why})
+		}
+		return list
+	}
+	flags := []flag{
+		{long: "detach", short: 'd', why: "a container stays with whoever started it; in a unit leave it out, in a shell: systemd-run nsrun run …"},
+		{long: "tty", short: 't', why: "no terminals yet; leave it out (-i passes standard input on)"},
+		{long: "privileged", why: "there is none; name what it needs: --cap-add, --userns=host, --volume"},
+		{long: "publish", short: 'p', takes: true, why: "ports come with the bridge network, " + later + "; use --network=host"},
+		{long: "publish-all", short: 'P', why: "ports come with the bridge network, " + later + "; use --network=host"},
+		{long: "label", short: 'l', takes: true, why: later + "; leave it out"},
+		{long: "memory", short: 'm', takes: true, why: fmt.Sprintf(unit, "MemoryMax=")},
+		{long: "init", why: later + "; run a program that reaps, such as tini, as the first one"},
+	}
+	flags = append(flags, value(fmt.Sprintf(unit, "CPUQuota= or CPUWeight="), "cpus", "cpu-shares", "cpu-quota", "cpu-period")...)
+	flags = append(flags, value(fmt.Sprintf(unit, "AllowedCPUs="), "cpuset-cpus")...)
+	flags = append(flags, value(fmt.Sprintf(unit, "MemorySwapMax="), "memory-swap")...)
+	flags = append(flags, value(fmt.Sprintf(unit, "TasksMax="), "pids-limit")...)
+	flags = append(flags, value(fmt.Sprintf(unit, "OOMScoreAdjust="), "oom-score-adj")...)
+	flags = append(flags, value(fmt.Sprintf(unit, "LimitNOFILE= or its kin"), "ulimit")...)
+	flags = append(flags, value(fmt.Sprintf(unit, "Slice="), "cgroup-parent")...)
+	flags = append(flags, value(fmt.Sprintf(unit, "Restart="), "restart")...)
+	flags = append(flags, value("the journal takes it all; see nsrun logs", "log-driver", "log-opt")...)
+	flags = append(flags, value(later+"; use --network=host", "expose", "link", "dns", "dns-search", "dns-option", "add-host", "ip", "mac-address")...)
+	return append(flags, value(later, "mount", "group-add", "device", "security-opt", "sysctl", "shm-size", "platform",
+		"label-file", "health-cmd", "health-interval", "health-retries", "health-timeout", "ipc", "pid", "uts", "cgroupns",
+		"volumes-from", "sdnotify", "cidfile", "annotation", "gpus", "runtime")...)
+}
+
+func (a *app) run(args []string) error {
+	o := &runOptions{}
+	rest, err := parse(runFlags(o), args, false)
+	if err != nil {
+		return err
+	}
+	o.spec.ID = runtime.NewID()
+	if o.spec.Name == "" {
+		o.spec.Name = o.spec.ID[:12]
+	}
+	var img *image.Image
+	if o.spec.RootFS == "" {
+		if len(rest) == 0 {
+			return usageError{fmt.Errorf("no image; write: %s run [FLAG…] IMAGE [COMMAND…]", a.name)}
+		}
+		o.spec.Image, rest = rest[0], rest[1:]
+		if img, err = a.image(o); err != nil {
+			return err
+		}
+	}
+	if err := o.complete(a.dir, img, rest); err != nil {
+		return err
+	}
+	plan, err := runtime.Make(o.spec, runtime.LookAtHost())
+	if err != nil {
+		return err
+	}
+	if o.explain {
+		fmt.Fprint(a.stdout, plan)
+		return nil
+	}
+	code, err := a.dir.Run(plan)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.spec.Name, err)
+	}
+	if code != 0 {
+		return exitError(code)
+	}
+	return nil
+}
+
+// image finds the image to run; one that isn't here is pulled, as docker does.
+func (a *app) image(o *runOptions) (*image.Image, error) {
+	store, err := image.Open(image.Dir)
+	if err != nil {
+		return nil, err
+	}
+	img, err := store.Resolve(o.spec.Image)
+	if !errors.Is(err, image.ErrNoImage) || o.explain || o.pull == "never" {
+		return img, err
+	}
+	program, err := imageProgram()
+	if err != nil {
+		return nil, err
+	}
+	pull := exec.Command(program, "pull", o.spec.Image)
+	pull.Stdout, pull.Stderr = a.stderr, a.stderr
+	if err := pull.Run(); err != nil {
+		return nil, fmt.Errorf("pull %s: %w", o.spec.Image, err)
+	}
+	return store.Resolve(o.spec.Image)
+}
+
+// complete fills in what the flags leave to the image, to files and to systemd.
+func (o *runOptions) complete(dir *runtime.Dir, img *image.Image, command []string) error {
+	s := &o.spec
+	if err := o.check(); err != nil {
+		return err
+	}
+	var config image.Config
+	if img != nil {
+		s.Digest, s.Layers, config = string(img.Digest), img.Layers, img.Config
+	}
+	if rest, ok := strings.CutSuffix(s.RootFS, ":O"); ok {
+		s.RootFS, s.RootOverlay = rest, true
+	}
+	if s.RootFS != "" {
+		abs, err := filepath.Abs(s.RootFS)
+		if err != nil {
+			return err
+		}
+		if info, err := os.Stat(abs); err != nil || !info.IsDir() {
+			return fmt.Errorf("--rootfs=%s: no such directory", s.RootFS)
+		}
+		s.RootFS = abs
+	}
+	s.Argv = argv(config, o.entrypoint, command)
+	s.HostIDs = o.userns == "host"
+	s.StopTimeout = o.stopAfter
+	if s.WorkDir == "" {
+		s.WorkDir = config.WorkingDir
+	}
+	if s.User == "" {
+		s.User = config.User
+	}
+	if s.StopSignal == "" {
+		s.StopSignal = config.StopSignal
+	}
+	if s.Network == runtime.NetworkHost && s.Hostname == "" {
+		s.Hostname, _ = os.Hostname()
+	}
+	if err := o.mounts(dir); err != nil {
+		return err
+	}
+	var err error
+	if s.Env, err = o.environment(config.Env); err != nil {
+		return err
+	}
+	o.fromSystemd()
+	return nil
+}
+
+func (o *runOptions) check() error {
+	s := &o.spec
+	switch o.userns {
+	case "", "host", "auto", "private":
+	default:
+		return usageError{fmt.Errorf("--userns=%s: there is the default, a range of its own, and host", o.userns)}
+	}
+	switch o.pull {
+	case "", "missing", "never":
+	default:
+		return usageError{fmt.Errorf("--pull=%s: there are missing and never; to pull anew: nsrun pull", o.pull)}
+	}
+	switch s.Network {
+	case "", runtime.NetworkNone, runtime.NetworkHost:
+	default:
+		return usageError{fmt.Errorf("--network=%s: not there yet; there are none (the default) and host", s.Network)}
+	}
+	if s.StopSignal != "" {
+		if _, err := runtime.ParseSignal(s.StopSignal); err != nil {
+			return usageError{fmt.Errorf("--stop-signal: %w", err)}
+		}
+	}
+	return nil
+}
+
+// argv is docker's rule: a given entry point drops the image's command, too.
+func argv(config image.Config, entrypoint *string, command []string) []string {
+	if entrypoint != nil {
+		if *entrypoint == "" {
+			return command
+		}
+		return append([]string{*entrypoint}, command...)
+	}
+	if len(command) == 0 {
+		command = config.Cmd
+	}
+	return append(append([]string{}, config.Entrypoint...), command...)
+}
+
+// mounts reads --volume and --tmpfs.
+func (o *runOptions) mounts(dir *runtime.Dir) error {
+	for _, arg := range o.volumes {
+		v, err := parseVolume(arg)
+		if err != nil {
+			return usageError{fmt.Errorf("--volume=%s: %w", arg, err)}
+		}
+		if !filepath.IsAbs(v.Source) && !o.explain {
+			if v.Source, err = dir.Volume(v.Source); err != nil {
+				return err
+			}
+		}
+		o.spec.Volumes = append(o.spec.Volumes, v)
+	}
+	for _, arg := range o.tmpfs {
+		target, options, _ := strings.Cut(arg, ":")
+		o.spec.Tmpfs = append(o.spec.Tmpfs, runtime.Tmpfs{Target: target, Options: options})
+	}
+	if o.explain {
+		return nil
+	}
+	return runtime.PrepareVolumes(o.spec.Volumes)
+}
+
+// parseVolume reads FROM:TO[:OPTIONS]. FROM is a path or the name of a volume.
+func parseVolume(arg string) (runtime.Volume, error) {
+	part := strings.Split(arg, ":")
+	var v runtime.Volume
+	switch {
+	case len(part) == 1:
+		return v, errors.New("volumes without a name are not there yet; write FROM:TO")
+	case len(part) > 3 || part[0] == "" || part[1] == "":
+		return v, errors.New("write FROM:TO or FROM:TO:ro")
+	}
+	v.Source, v.Target = part[0], part[1]
+	switch {
+	case strings.HasPrefix(v.Source, "."):
+		abs, err := filepath.Abs(v.Source)
+		if err != nil {
+			return v, err
+		}
+		v.Source = abs
+	case !filepath.IsAbs(v.Source) && !runtime.ValidName(v.Source):
+		return v, fmt.Errorf("%s is neither a path that begins with a slash nor the name of a volume", v.Source)
+	}
+	if len(part) == 3 {
+		for _, option := range strings.Split(part[2], ",") {
+			switch option {
+			case "ro":
+				v.ReadOnly = true
+			case "rw", "z", "Z", "rprivate", "private": // labels: SELinux is not used here
+			default:
+				return v, fmt.Errorf("option %s: there are ro and rw", option)
+			}
+		}
+	}
+	return v, nil
+}
+
+// environment puts the variables together: the image's, then files, then flags.
+func (o *runOptions) environment(env []string) ([]string, error) {
+	env = append([]string{}, env...)
+	set := func(entry string) {
+		name, value, ok := strings.Cut(entry, "=")
+		if !ok {
+			if value, ok = os.LookupEnv(name); !ok {
+				return
+			}
+		}
+		env = runtime.SetEnv(env, name, value)
+	}
+	for _, file := range o.envFiles {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("--env-file: %w", err)
+		}
+		entries, err := parseEnvFile(string(data))
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--env-file=%s: %w", file, err)}
+		}
+		for _, entry := range entries {
+			set(entry)
+		}
+	}
+	for _, entry := range o.env {
+		if entry == "" || entry[0] == '=' {
+			return nil, usageError{fmt.Errorf("--env=%s: a variable needs a name", entry)}
+		}
+		set(entry)
+	}
+	if !has(env, "PATH") {
+		env = runtime.SetEnv(env, "PATH", defaultPath)
+	}
+	if !has(env, "HOSTNAME") {
+		name := o.spec.Hostname
+		if name == "" {
+			name = o.spec.ID[:12]
+		}
+		env = runtime.SetEnv(env, "HOSTNAME", name)
+	}
+	return env, nil
+}
+
+// parseEnvFile reads docker's format: NAME=value or NAME a line, the value as it
+// stands, quotes and all; a line whose first sign is # is a comment.
+func parseEnvFile(text string) ([]string, error) {
+	var entries []string
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimSuffix(line, "\r")
+		line = strings.TrimLeft(line, " \t")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, _, _ := strings.Cut(line, "=")
+		if name == "" || strings.ContainsAny(name, " \t\x00") || strings.ContainsRune(line, 0) {
+			return nil, fmt.Errorf("line %d: %q is no name of a variable", i+1, name)
+		}
+		entries = append(entries, line)
+	}
+	return entries, nil
+}
+
+func has(env []string, name string) bool {
+	for _, entry := range env {
+		if strings.HasPrefix(entry, name+"=") {
+			return true
+		}
+	}
+	return false
+}
+
+// fromSystemd takes over what systemd tells us about ourselves, and passes on
+// the sockets it opened for us. NOTIFY_SOCKET stays here: the first process has
+// been reported ready when it runs.
+func (o *runOptions) fromSystemd() {
+	s := &o.spec
+	s.Unit, s.Invocation = ownUnit(), os.Getenv("INVOCATION_ID")
+	if s.Unit == "" {
+		s.Invocation = ""
+	}
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return
+	}
+	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	if err != nil || n < 1 || n > 1000 {
+		return
+	}
+	s.ListenFDs = n
+	s.Env = runtime.SetEnv(s.Env, "LISTEN_FDS", strconv.Itoa(n))
+	s.Env = runtime.SetEnv(s.Env, "LISTEN_PID", "1")
+	if names := os.Getenv("LISTEN_FDNAMES"); names != "" {
+		s.Env = runtime.SetEnv(s.Env, "LISTEN_FDNAMES", names)
+	}
+}
+
+// ownUnit returns the systemd service this process runs in, by its cgroup.
+func ownUnit() string {
+	data, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return ""
+	}
+	return unitOf(string(data))
+}
+
+// unitOf finds the service in the text of /proc/PID/cgroup: the innermost one
+// of the hierarchy that is systemd's.
+func unitOf(cgroups string) string {
+	for _, line := range strings.Split(cgroups, "\n") {
+		f := strings.SplitN(line, ":", 3)
+		if len(f) != 3 || f[1] != "" && f[1] != "name=systemd" {
+			continue
+		}
+		part := strings.Split(f[2], "/")
+		for i := len(part) - 1; i >= 0; i-- {
+			if strings.HasSuffix(part[i], ".service") {
+				return strings.TrimPrefix(part[i], "_") // systemd escapes names that clash
+			}
+		}
+	}
+	return ""
+}
