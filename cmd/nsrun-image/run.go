@@ -139,7 +139,7 @@ func (t *tool) parseRefs(flags *flag.FlagSet, args []string, refsMin int) ([]str
 	}
 	refs := flags.Args()
 	if len(refs) < refsMin {
-		return nil, fmt.Errorf("%s which image? %w", flags.Name(), errUsage)
+		return nil, fmt.Errorf("%s: name an image; %w", flags.Name(), errUsage)
 	}
 	for _, ref := range refs {
 		if strings.HasPrefix(ref, "-") {
