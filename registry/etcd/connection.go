@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -76,6 +77,16 @@ func Dial(endpoints []string, secure *tls.Config, log *slog.Logger) (*Connection
 	}, nil
 }
 
+// SetEndpoints replaces the endpoints (host:port) of a connection over the
+// network; calls under way may still go to the former ones.
+func (c *Connection) SetEndpoints(endpoints []string) {
+	urls := make([]string, len(endpoints))
+	for i, e := range endpoints {
+		urls[i] = "https://" + e
+	}
+	c.Client.SetEndpoints(urls...)
+}
+
 // Close ends the connection and everything that goes over it.
 func (c *Connection) Close() error { return c.Client.Close() }
 
@@ -92,7 +103,13 @@ func withAttempts(ctx context.Context) (context.Context, *attempts) {
 
 func noteAttempt(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	err := invoke(ctx, method, req, reply, cc, opts...)
-	if a, ok := ctx.Value(attemptsKey{}).(*attempts); ok && err != nil && ctx.Err() == nil {
+	a, ok := ctx.Value(attemptsKey{}).(*attempts)
+	if !ok || err == nil {
+		return err
+	}
+	if _, cause, known := strings.Cut(err.Error(), "latest balancer error: "); known {
+		a.last = errors.New(cause) // the call waited for a connection all the time
+	} else if ctx.Err() == nil {
 		a.last = err
 	}
 	return err
