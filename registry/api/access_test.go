@@ -329,7 +329,12 @@ func TestControlCredentials(t *testing.T) {
 func TestRenewKeepsTheIdentity(t *testing.T) {
 	r := newRig(t)
 	_, csr := selfSigned(t)
-	got, err := r.as(pki.Machine, string(machineB)).Renew(r.ctx, RenewRequest{CSR: csr})
+	asB := r.as(pki.Machine, string(machineB))
+	if _, err := asB.Renew(r.ctx, RenewRequest{CSR: csr}); ExitCode(err) != ExitRefused {
+		t.Errorf("a machine that was removed: %v", err)
+	}
+	r.machine(machineB, "beta", "")
+	got, err := asB.Renew(r.ctx, RenewRequest{CSR: csr})
 	if err != nil {
 		t.Fatal(err)
 	}

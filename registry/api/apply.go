@@ -313,7 +313,7 @@ type commitError struct {
 
 func (e *commitError) Error() string {
 	switch {
-	case errors.Is(e.err, registry.ErrNoAnswer):
+	case errors.Is(e.err, registry.ErrNoAnswer), errors.Is(e.err, context.DeadlineExceeded):
 		return fmt.Sprintf("apply: %v; at least %d of %d units are changed, the same command once more is safe", e.err, e.done, e.all)
 	case e.done == 0:
 		return fmt.Sprintf("apply: %v; nothing was changed, try again", e.err)
@@ -378,7 +378,7 @@ func (c *Control) commit(ctx context.Context, batches []batch, results map[unit.
 			}
 		}
 		slices.SortFunc(guards, func(x, y registry.Guard) int { return strings.Compare(x.Key, y.Key) })
-		revision, err := c.Store.Commit(ctx, guards, b.ops)
+		revision, err := c.write(ctx, guards, b.ops)
 		if err != nil {
 			return last, err
 		}
@@ -395,20 +395,20 @@ func (c *Control) commit(ctx context.Context, batches []batch, results map[unit.
 
 // applied is the answer: the units as they are after the changes.
 func (c *Control) applied(ctx context.Context, want *checked, results map[unit.Name]*registry.Unit, revision registry.Revision, now time.Time) *Applied {
-	out := &Applied{Units: []Unit{}, Revision: revision, Notes: want.notes}
 	// Best effort: without an answer, states are as old as the copy.
 	view, err := c.freshView(ctx)
 	if err != nil {
 		view = c.Copy.View()
 	}
-	p := c.picture(view, now)
-	out.Revision = max(out.Revision, view.Revision())
-	for _, change := range want.Changes {
-		u, _ := p.unit(change.Name)
-		// What was written here, should the copy be behind or already ahead.
-		r := results[change.Name]
-		u.Known, u.Hash, u.Target, u.Generation = true, unit.Hash(r.GetFile()), targetWords[r.GetTarget()], r.GetGeneration()
-		out.Units = append(out.Units, u)
+	names := make([]unit.Name, len(want.Changes))
+	for i, change := range want.Changes {
+		names[i] = change.Name
 	}
-	return out
+	units := c.picture(view, now).several(names)
+	for i := range units {
+		// What was written here, should the copy be behind or already ahead.
+		u, r := &units[i], results[names[i]]
+		u.Known, u.Hash, u.Target, u.Generation = true, unit.Hash(r.GetFile()), targetWords[r.GetTarget()], r.GetGeneration()
+	}
+	return &Applied{Units: units, Revision: max(revision, view.Revision()), Notes: want.notes}
 }

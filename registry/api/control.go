@@ -42,6 +42,8 @@ const (
 	// freshWait is how long a reader waits for the registry before it is served
 	// from the copy as it is.
 	freshWait = 2 * time.Second
+	// writeWait is how long a change waits; etcd itself gives up a little sooner.
+	writeWait = 10 * time.Second
 )
 
 // CopyRanges is what Control.Copy must mirror.
@@ -133,6 +135,24 @@ func (c *Control) freshView(ctx context.Context) (registry.View, error) {
 		return registry.View{}, err
 	}
 	return c.Copy.View(), nil
+}
+
+// write commits a transaction, or says in time that there was no answer.
+func (c *Control) write(ctx context.Context, guards []registry.Guard, ops []registry.Op) (registry.Revision, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeWait)
+	defer cancel()
+	return c.Store.Commit(ctx, guards, ops)
+}
+
+// read reads one record as it is now; false when it isn't there.
+func (c *Control) read(ctx context.Context, key string) (registry.Record, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeWait)
+	defer cancel()
+	found, err := c.Store.Range(ctx, registry.Single(key))
+	if err != nil || len(found.Records) == 0 {
+		return registry.Record{}, false, err
+	}
+	return found.Records[0], true, nil
 }
 
 // recentView is the registry as it is now or, when it does not answer, as it

@@ -60,7 +60,7 @@ func (c *Control) keepToken(ctx context.Context, secret string, expires time.Tim
 		return err
 	}
 	key := registry.TokenKey(pki.SecretHash(secret))
-	_, err = c.Store.Commit(ctx, []registry.Guard{{Key: key}}, []registry.Op{{
+	_, err = c.write(ctx, []registry.Guard{{Key: key}}, []registry.Op{{
 		Key: key, Lease: lease, Value: registry.Encode(&registry.Token{ExpiresUnixMs: expires.UnixMilli(), Who: who}),
 	}})
 	return err
@@ -161,14 +161,13 @@ func checkJoin(request JoinRequest, who caller) (*ecdsa.PublicKey, error) {
 func (c *Control) spendToken(ctx context.Context, secret string, now time.Time) error {
 	invalid := refused("join: the token is not good: it was used, has expired, or was never made here; make a new one on a control machine")
 	key := registry.TokenKey(pki.SecretHash(secret))
-	found, err := c.Store.Range(ctx, registry.Single(key))
+	rec, found, err := c.read(ctx, key)
 	if err != nil {
 		return err
 	}
-	if len(found.Records) != 1 {
+	if !found {
 		return invalid
 	}
-	rec := found.Records[0]
 	token, err := registry.Decode[registry.Token](rec)
 	if err != nil {
 		return err
@@ -176,7 +175,7 @@ func (c *Control) spendToken(ctx context.Context, secret string, now time.Time) 
 	if now.UnixMilli() >= token.GetExpiresUnixMs() {
 		return invalid
 	}
-	_, err = c.Store.Commit(ctx, []registry.Guard{{Key: key, Modified: rec.Modified}}, []registry.Op{{Delete: registry.Single(key)}})
+	_, err = c.write(ctx, []registry.Guard{{Key: key, Modified: rec.Modified}}, []registry.Op{{Delete: registry.Single(key)}})
 	if errors.Is(err, registry.ErrGuard) {
 		return invalid
 	}
@@ -191,6 +190,15 @@ func (s *Server) renew(c *Control, w http.ResponseWriter, r *http.Request) error
 	who := callerOf(r.Context())
 	if who.cert == nil {
 		return badRequest("renew: there is no certificate on a unix socket; call over TLS with the one to renew")
+	}
+	if who.id.Role != pki.Admin {
+		_, member, err := c.read(r.Context(), registry.MachineKey(registry.MachineID(who.id.Name)))
+		if err != nil {
+			return err
+		}
+		if !member {
+			return refused("renew: machine %s is not in the cluster any more; join it anew: clusterd join TOKEN", who.id.Name)
+		}
 	}
 	cert, err := s.reissue(c, who, who.id.Role, request.CSR)
 	if err != nil {
@@ -227,11 +235,11 @@ func (s *Server) controlCredentials(c *Control, w http.ResponseWriter, r *http.R
 		return err
 	}
 	who := callerOf(r.Context())
-	found, err := c.Store.Range(r.Context(), registry.Single(registry.MemberKey(registry.MachineID(who.id.Name))))
+	_, chosen, err := c.read(r.Context(), registry.MemberKey(registry.MachineID(who.id.Name)))
 	if err != nil {
 		return err
 	}
-	if len(found.Records) == 0 {
+	if !chosen {
 		return refused("control credentials: machine %s is not to become a control machine", registry.MachineID(who.id.Name).Short())
 	}
 	if c.PeerAuthority == nil {

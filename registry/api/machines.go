@@ -117,7 +117,7 @@ func (c *Control) retry(ctx context.Context, plan func(registry.View) ([]registr
 		if err != nil {
 			return err
 		}
-		_, err = c.Store.Commit(ctx, guards, ops)
+		_, err = c.write(ctx, guards, ops)
 		if !errors.Is(err, registry.ErrGuard) || try == applyTries {
 			return err
 		}

@@ -54,6 +54,7 @@ type picture struct {
 	health   health
 	machines map[registry.MachineID]*machineInfo // what was looked at so far
 	leader   registry.MachineID
+	loaded   []registry.MachineID // machinesWithUnits, once it was asked for
 }
 
 // health is what is known of machines beside the registry.
@@ -143,13 +144,14 @@ func (i *machineInfo) lives() bool { return i.state != StateDead }
 
 // units are the units whose names match one of the globs, or all, by name.
 func (p *picture) units(globs []string) []Unit {
-	states := p.statesByUnit(globs)
+	wanted := newFilter(globs)
+	states := p.statesByUnit(wanted)
 	names := make(map[unit.Name]bool, len(states))
 	for name := range states {
 		names[name] = true
 	}
 	for rec := range p.view.Range(registry.Prefix(registry.UnitsPrefix)) {
-		if name := unit.Name(strings.TrimPrefix(rec.Key, registry.UnitsPrefix)); matches(name, globs) {
+		if name := unit.Name(strings.TrimPrefix(rec.Key, registry.UnitsPrefix)); wanted.takes(name) {
 			names[name] = true
 		}
 	}
@@ -158,6 +160,29 @@ func (p *picture) units(globs []string) []Unit {
 		out = append(out, p.describe(name, states[name]))
 	}
 	slices.SortFunc(out, func(a, b Unit) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	return out
+}
+
+// several are the units of these names, known or not, in this order. Past a
+// few, going through everything once is cheaper than looking for each.
+func (p *picture) several(names []unit.Name) []Unit {
+	const few = 100
+	var states map[unit.Name][]UnitState
+	if len(names) > few {
+		f := filter{names: make(map[unit.Name]bool, len(names))}
+		for _, name := range names {
+			f.names[name] = true
+		}
+		states = p.statesByUnit(f)
+	}
+	out := make([]Unit, len(names))
+	for i, name := range names {
+		if states != nil {
+			out[i] = p.describe(name, states[name])
+		} else {
+			out[i], _ = p.unit(name)
+		}
+	}
 	return out
 }
 
@@ -173,23 +198,35 @@ func (p *picture) unit(name unit.Name) (Unit, bool) {
 	return u, u.Known || len(u.States) > 0
 }
 
-func matches(name unit.Name, globs []string) bool {
-	if len(globs) == 0 {
+// filter is a set of names and patterns of names; an empty one takes all.
+type filter struct {
+	names    map[unit.Name]bool
+	patterns []string
+}
+
+func newFilter(globs []string) filter {
+	f := filter{names: make(map[unit.Name]bool, len(globs))}
+	for _, g := range globs {
+		f.names[unit.Name(g)] = true
+		if strings.ContainsAny(g, `*?[`) {
+			f.patterns = append(f.patterns, g)
+		}
+	}
+	return f
+}
+
+func (f filter) takes(name unit.Name) bool {
+	if len(f.names) == 0 || f.names[name] {
 		return true
 	}
-	for _, g := range globs {
-		if g == string(name) {
-			return true
-		}
-		if ok, _ := path.Match(g, string(name)); ok {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(f.patterns, func(g string) bool {
+		ok, _ := path.Match(g, string(name))
+		return ok
+	})
 }
 
 // statesByUnit goes through assignments and observations once.
-func (p *picture) statesByUnit(globs []string) map[unit.Name][]UnitState {
+func (p *picture) statesByUnit(names filter) map[unit.Name][]UnitState {
 	type place struct {
 		machine registry.MachineID
 		unit    unit.Name
@@ -198,7 +235,7 @@ func (p *picture) statesByUnit(globs []string) map[unit.Name][]UnitState {
 	for _, prefix := range []string{registry.AssignmentsPrefix, registry.ObservedPrefix} {
 		for rec := range p.view.Range(registry.Prefix(prefix)) {
 			m, name, ok := registry.CutMachineUnit(strings.TrimPrefix(rec.Key, prefix))
-			if ok && matches(name, globs) {
+			if ok && names.takes(name) {
 				places[place{m, name}] = true
 			}
 		}
@@ -218,7 +255,10 @@ func (p *picture) statesByUnit(globs []string) map[unit.Name][]UnitState {
 // machinesWithUnits are the machines that have assignments or observations,
 // found by skipping from one to the next, sorted.
 func (p *picture) machinesWithUnits() []registry.MachineID {
-	var out []registry.MachineID
+	if p.loaded != nil {
+		return p.loaded
+	}
+	out := []registry.MachineID{}
 	for _, prefix := range []string{registry.AssignmentsPrefix, registry.ObservedPrefix} {
 		rest := registry.Prefix(prefix)
 		for {
@@ -236,7 +276,8 @@ func (p *picture) machinesWithUnits() []registry.MachineID {
 		}
 	}
 	slices.Sort(out)
-	return slices.Compact(out)
+	p.loaded = slices.Compact(out)
+	return p.loaded
 }
 
 // unitState is the unit on one machine; false when it is neither to be there

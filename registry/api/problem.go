@@ -71,6 +71,8 @@ func problem(err error) *Problem {
 	switch {
 	case errors.Is(err, registry.ErrNoAnswer), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		out.Status, out.Exit = http.StatusServiceUnavailable, ExitNoAnswer
+	case errors.Is(err, registry.ErrInvalid):
+		out.Status = http.StatusBadRequest
 	case errors.Is(err, registry.ErrFull):
 		out.Status = http.StatusInsufficientStorage
 	case errors.Is(err, registry.ErrNotFound):

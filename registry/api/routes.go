@@ -102,6 +102,8 @@ func (s *Server) dispatch(routes []route, path string, w http.ResponseWriter, r 
 		err = route.here(s, w, r)
 	case c != nil:
 		err = route.control(s, c, w, r)
+	case s.Credentials != nil && s.Credentials.Identity().Role == pki.Control:
+		err = noAnswer("this control machine has no registry yet; is it still starting? systemctl status clusterd")
 	case who.local && !route.keep:
 		err = s.forward(w, r)
 	default:

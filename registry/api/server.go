@@ -141,7 +141,6 @@ func (s *Server) serve(ctx context.Context, l net.Listener, connContext func(con
 		Handler:           s.handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		ConnContext:       connContext,
 		BaseContext:       func(net.Listener) context.Context { return context.WithValue(context.Background(), stopKey{}, streams) },

@@ -301,3 +301,20 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 		t.Errorf("it ended with %v", last)
 	}
 }
+
+// While its registry starts, a control machine asks nobody else.
+func TestControlMachineThatIsStarting(t *testing.T) {
+	r := newRig(t)
+	if err := r.server.SetControl(nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.client.Units(r.ctx); ExitCode(err) != ExitNoAnswer || !strings.Contains(err.Error(), "still starting") {
+		t.Errorf("exit %d: %v", ExitCode(err), err)
+	}
+	if err := r.server.SetControl(r.control); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.client.Units(r.ctx); err != nil {
+		t.Error(err)
+	}
+}
