@@ -159,7 +159,7 @@ func checkJoin(request JoinRequest, who caller) (*ecdsa.PublicKey, error) {
 
 // spendToken deletes the token; of two who try, one succeeds.
 func (c *Control) spendToken(ctx context.Context, secret string, now time.Time) error {
-	invalid := refused("join: the token is not good: it was used, has expired, or was never made here; make a new one on a control machine")
+	invalid := refused("join: the token is not good: it was used, has expired, or was never made here; make a new one on a control machine: clusterctl token create")
 	key := registry.TokenKey(pki.SecretHash(secret))
 	rec, found, err := c.read(ctx, key)
 	if err != nil {

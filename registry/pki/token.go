@@ -28,7 +28,7 @@ const (
 	secretBytes    = 16
 	pinHexDigits   = 2 * sha256.Size
 	tokenBytesMax  = 4096
-	tokenHowToMake = "make a new one on a control machine: clusterd token"
+	tokenHowToMake = "make a new one on a control machine: clusterctl token create"
 )
 
 // NewSecret makes the secret of a token.
