@@ -293,21 +293,7 @@ func (d *Dir) remove(name string, wanted func(*Container) bool) error {
 	case c.Live != nil && !(c.Live.Setting && c.Live.PID == os.Getpid()):
 		return fmt.Errorf("%s: still running; stop it first: nsrun stop %s, or use rm -f", name, name)
 	}
-	if ids := d.idsOf(name); ids != "" {
-		os.Remove(ids)
-	}
 	return d.discard(name)
-}
-
-// idsOf returns the mark of the id range a container has, or "".
-func (d *Dir) idsOf(name string) string {
-	marks, _ := filepath.Glob(d.run + "/ids/*")
-	for _, mark := range marks {
-		if owner, err := os.Readlink(mark); err == nil && owner == name {
-			return mark
-		}
-	}
-	return ""
 }
 
 // ended notes how a container ended, or removes it when it was to be removed.

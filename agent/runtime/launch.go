@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,7 +17,11 @@ import (
 // NewID returns a fresh container id: 64 hex digits.
 func NewID() string {
 	var id [32]byte
-	rand.Read(id[:]) // never fails: crypto/rand
+	// Up to 256 bytes come whole; it fails only before the kernel's generator is
+	// seeded, which systemd waits for. crypto/rand would link math/big.
+	if n, err := unix.Getrandom(id[:], 0); err != nil || n != len(id) {
+		panic(fmt.Sprintf("getrandom: %d bytes, %v", n, err))
+	}
 	return hex.EncodeToString(id[:])
 }
 
@@ -130,7 +133,7 @@ func (l *launch) do(step Step) error {
 	case mapIDs:
 		return l.mapIDs(step)
 	case makeOverlay:
-		fd, err := overlay(step.Layers, l.dir.container(s.Name), l.mapFor(step.Mapped))
+		fd, err := overlay(step.Layers, l.dir.container(s.Name), l.mapFor(step.Mapped), l.ids)
 		l.fds["root"] = fd
 		return err
 	case makeTree:

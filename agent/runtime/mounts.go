@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,8 +66,9 @@ func fsName(file string) string {
 
 // overlay makes a detached overlay of layers, bottom first, under a writable
 // layer in dir. Everything goes by descriptor: no path length limits the number
-// of layers, and no path can be bent meanwhile.
-func overlay(layers []string, dir string, userns int) (fd int, err error) {
+// of layers, and no path can be bent meanwhile. With a user name-space, owner is
+// the id that its root has outside.
+func overlay(layers []string, dir string, userns int, owner uint32) (fd int, err error) {
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, fmt.Errorf("make overlay: %w", err)
@@ -74,7 +76,7 @@ func overlay(layers []string, dir string, userns int) (fd int, err error) {
 	defer unix.Close(fs)
 	set := func(key string, fd int) error {
 		if err := unix.FsconfigSetFd(fs, key, fd); err != nil {
-			return fmt.Errorf("make overlay: set %s: %w%s", key, err, fsLog(fs))
+			return fmt.Errorf("make overlay: set %s: %w%s; layers by descriptor need Linux 6.13", key, err, fsLog(fs))
 		}
 		return nil
 	}
@@ -83,9 +85,8 @@ func overlay(layers []string, dir string, userns int) (fd int, err error) {
 		if err != nil {
 			return -1, err
 		}
-		err = set("lowerdir+", layer)
-		unix.Close(layer)
-		if err != nil {
+		defer unix.Close(layer) // not before the overlay is there: closing unmounts
+		if err := set("lowerdir+", layer); err != nil {
 			return -1, err
 		}
 	}
@@ -99,13 +100,12 @@ func overlay(layers []string, dir string, userns int) (fd int, err error) {
 		if err != nil {
 			return -1, fmt.Errorf("open %s/%s: %w", dir, part, err)
 		}
-		err = set(part+"dir", at)
-		unix.Close(at)
-		if err != nil {
+		defer unix.Close(at)
+		if err := set(part+"dir", at); err != nil {
 			return -1, err
 		}
 	}
-	if err := unix.FsconfigCreate(fs); err != nil {
+	if err := create(fs, userns >= 0, owner); err != nil {
 		return -1, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
 	}
 	fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
@@ -114,6 +114,35 @@ func overlay(layers []string, dir string, userns int) (fd int, err error) {
 	}
 	return fd, nil
 }
+
+// create creates the overlay. It keeps the credentials of its maker and works
+// in its layers with them. There, root outside has no id once ids are mapped, so
+// this thread takes the id of root inside for as long as that takes; the secure
+// bit lets it keep its capabilities meanwhile. The thread is locked.
+func create(fs int, mapped bool, owner uint32) error {
+	if !mapped {
+		return unix.FsconfigCreate(fs)
+	}
+	bits, err := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+	if err != nil {
+		return fmt.Errorf("read secure bits: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_SECUREBITS, uintptr(bits)|secbitNoSetuidFixup, 0, 0, 0); err != nil {
+		return fmt.Errorf("set secure bits: %w", err)
+	}
+	// Raw calls, for this thread only: they return the id before, never an error.
+	syscall.RawSyscall(unix.SYS_SETFSGID, uintptr(owner), 0, 0)
+	syscall.RawSyscall(unix.SYS_SETFSUID, uintptr(owner), 0, 0)
+	err = unix.FsconfigCreate(fs)
+	syscall.RawSyscall(unix.SYS_SETFSUID, uintptr(os.Geteuid()), 0, 0)
+	syscall.RawSyscall(unix.SYS_SETFSGID, uintptr(os.Getegid()), 0, 0)
+	if e := unix.Prctl(unix.PR_SET_SECUREBITS, uintptr(bits), 0, 0, 0); err == nil && e != nil {
+		return fmt.Errorf("set secure bits back: %w", e)
+	}
+	return err
+}
+
+const secbitNoSetuidFixup = 1 << 2
 
 // fsLog returns what the kernel has to say about a file system being made.
 func fsLog(fs int) string {

@@ -187,15 +187,19 @@ func (d *Dir) read(name string) (*Container, error) {
 	if err := json.Unmarshal(data, &c.Record); err != nil {
 		return nil, fmt.Errorf("read container %s: %w", name, err)
 	}
-	data, err = os.ReadFile(d.live(name))
-	if err != nil {
-		return c, nil
-	}
-	live := &Live{}
-	if json.Unmarshal(data, live) == nil && live.alive() {
+	if live, err := d.readLive(name); err == nil && live.alive() {
 		c.Live = live
 	}
 	return c, nil
+}
+
+func (d *Dir) readLive(name string) (*Live, error) {
+	data, err := os.ReadFile(d.live(name))
+	if err != nil {
+		return nil, err
+	}
+	live := &Live{}
+	return live, json.Unmarshal(data, live)
 }
 
 func (l *Live) alive() bool {
@@ -261,7 +265,7 @@ func (d *Dir) claimIDs(name string) (uint32, error) {
 	}
 	for i := range uint32(ranges) {
 		base := idsFirst + (hash%ranges+i)%ranges*idsPerContainer
-		mark := filepath.Join(d.run, "ids", strconv.FormatUint(uint64(base), 10))
+		mark := d.mark(base)
 		owner, err := os.Readlink(mark)
 		if err == nil && owner != name {
 			if c, err := d.read(owner); err == nil && c.Live != nil && c.Live.IDs == base {
@@ -279,6 +283,10 @@ func (d *Dir) claimIDs(name string) (uint32, error) {
 		return base, nil
 	}
 	return 0, errors.New("claim ids: all 28,000 ranges are in use")
+}
+
+func (d *Dir) mark(ids uint32) string {
+	return filepath.Join(d.run, "ids", strconv.FormatUint(uint64(ids), 10))
 }
 
 // claim makes the container's directory and marks it as being set up by this
@@ -336,6 +344,11 @@ func (d *Dir) claim(rec Record, files map[string]string, overlay, mapped bool) (
 
 // discard moves what is left of a container to the trash. The lock is held.
 func (d *Dir) discard(name string) error {
+	if live, err := d.readLive(name); err == nil && live.IDs != 0 {
+		if owner, err := os.Readlink(d.mark(live.IDs)); err == nil && owner == name {
+			os.Remove(d.mark(live.IDs)) // else the next to try that range takes it over
+		}
+	}
 	to := filepath.Join(d.data, "trash", name+"."+strconv.FormatInt(time.Now().UnixNano(), 36))
 	if err := os.Rename(d.container(name), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove container %s: %w", name, err)
