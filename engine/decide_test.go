@@ -475,7 +475,9 @@ func TestC05_Brake(t *testing.T) {
 	t.Run("doubted machines count, as leases don't end together", func(t *testing.T) {
 		story(t, says{"m1": Dead, "m3": Suspect, "m4": Suspect}, step{given: given},
 			step{given: "dies m1"},
-			step{after: time.Minute, want: held})
+			step{after: 2 * time.Second, want: held},
+			step{after: 29 * time.Second},
+			step{after: 30 * time.Second, want: moved})
 	})
 	t.Run("new units are still placed", func(t *testing.T) {
 		story(t, nil, step{given: given},

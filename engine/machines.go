@@ -118,12 +118,9 @@ func (x *index) judgeMachines(now time.Time) {
 	if len(x.restless) == 0 {
 		return
 	}
-	x.judgeBrake()
+	x.judgeBrake(now)
 	for _, id := range slices.Sorted(maps.Keys(x.restless)) {
 		m := x.machines[id]
-		if !m.living && m.missing.IsZero() {
-			m.missing = now // it was so when this reign began
-		}
 		x.judgeMachine(m, now)
 		setMember(x.restless, id, m.registered() && !m.living)
 	}
@@ -204,10 +201,19 @@ func (x *index) stirMachine(m *machineEntry) {
 
 // judgeBrake stops moves when more than half of the registered machines are
 // missing: then it is rather this side that is cut off, or a power failure
-// that will end. Machines that gossip doubts count as missing, since leases
-// that end together are not seen to end at once.
-func (x *index) judgeBrake() {
+// that will end. Machines that gossip doubts count as missing for as long as a
+// machine's grace lasts, since leases that end together are not seen to end at
+// once; later on, a lease that holds counts for more than gossip.
+func (x *index) judgeBrake(now time.Time) {
 	registered, missing, doubted := 0, 0, 0
+	doubt := false
+	for id := range x.restless {
+		m := x.machines[id]
+		if !m.living && m.missing.IsZero() {
+			m.missing = now // it was so when this reign began
+		}
+		doubt = doubt || m.registered() && !m.living && now.Before(m.missing.Add(x.timing.Grace))
+	}
 	for id, m := range x.machines {
 		if !m.registered() {
 			continue
@@ -215,6 +221,8 @@ func (x *index) judgeBrake() {
 		registered++
 		if !m.living {
 			missing++
+		} else if !doubt {
+			continue
 		} else if l := x.gossip.Liveness(id); l == Suspect || l == Dead {
 			doubted++
 		}
@@ -244,6 +252,9 @@ func (x *index) nextJudgement(now time.Time) time.Time {
 		m := x.machines[id]
 		if f := x.timing.judge(m, x.gossip.Liveness(id), now); !f.until.IsZero() {
 			next = earlier(next, f.until)
+		}
+		if sure := m.missing.Add(x.timing.Grace); m.braked && now.Before(sure) {
+			next = earlier(next, sure)
 		}
 	}
 	return next

@@ -21,7 +21,8 @@ type reign struct {
 	seen   registry.Revision // what the index has been told up to
 	await  registry.Revision // decide nothing before that was seen: it is our own last write
 	undone map[unit.Name]bool
-	retry  time.Time // when undone is decided again; zero: nothing is
+	retry  time.Time     // when undone is decided again; zero: nothing is
+	pause  time.Duration // before that; grows as long as nothing commits
 }
 
 func newReign(e *Engine, leader registry.Guard) *reign {
@@ -96,12 +97,27 @@ func (r *reign) pass(ctx context.Context) (next time.Time, deposed bool) {
 			r.undone[name] = true
 		}
 		r.index.revert(o.undone)
-		if len(r.undone) > 0 {
-			r.retry = time.Now().Add(r.engine.timing.Retry)
-		}
+		r.again(o)
 	}
 	return earlier(r.index.deadline(now), r.retry), false
 }
+
+// again sets when what did not commit is decided again.
+func (r *reign) again(o outcome) {
+	first := r.engine.timing.Retry
+	switch {
+	case o.revision != 0 || len(r.undone) == 0:
+		r.pause = first
+	default:
+		r.pause = min(max(2*r.pause, first), retryMax*first)
+	}
+	if len(r.undone) > 0 {
+		r.retry = time.Now().Add(r.pause)
+	}
+}
+
+// retryMax is how many times as long as the first the longest pause is.
+const retryMax = 16
 
 // takeIn applies what arrived to the index. It reports whether the registry
 // can't be followed just now: then the index may be old.
