@@ -93,6 +93,35 @@ func TestEngineFollowsTheRegistry(t *testing.T) {
 	})
 }
 
+func TestWhileLeadingEndsBeforeTheLeadership(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "machine m1")
+		ctx, stop := context.WithCancel(t.Context())
+		refused := make(chan error, 1)
+		e, err := New(Config{Store: w.store, Machine: "m1", Log: w.log, WhileLeading: func(ctx context.Context, guard registry.Guard) {
+			<-ctx.Done()
+			_, err := w.store.Commit(context.WithoutCancel(ctx), []registry.Guard{guard}, []registry.Op{{Key: "events/1"}})
+			refused <- err
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- e.Run(ctx) }()
+		synctest.Wait()
+		stop()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if err := <-refused; err != nil {
+			t.Fatalf("the leadership ended first: %v", err)
+		}
+		if left := w.records(registry.Single(registry.LeaderKey)); len(left) > 0 {
+			t.Fatal("the leadership was not given up")
+		}
+	})
+}
+
 func TestC13_AnIdleEngineWritesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "machine m1\nmachine m2\nunit a.service launched\nunit b.service launched MachineID=m9")
