@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +28,26 @@ func put(key, value string) registry.Op { return registry.Op{Key: key, Value: []
 func remove(prefix string) registry.Op { return registry.Op{Delete: registry.Prefix(prefix)} }
 
 // diary writes down what Follow tells.
-type diary struct{ lines []string }
+type diary struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (d *diary) write(line string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lines = append(d.lines, line)
+}
+
+// take returns what was written since the last time.
+func (d *diary) take() []string {
+	synctest.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	lines := d.lines
+	d.lines = nil
+	return lines
+}
 
 func (d *diary) following() registry.Following {
 	return registry.Following{
@@ -36,25 +56,25 @@ func (d *diary) following() registry.Following {
 			for _, rec := range s.Records {
 				line += " " + rec.Key + "=" + string(rec.Value)
 			}
-			d.lines = append(d.lines, line)
+			d.write(line)
 		},
 		Changes: func(_ registry.Range, c registry.Changes) {
 			for _, e := range c.Events {
 				if e.Deleted {
-					d.lines = append(d.lines, "-"+e.Key)
+					d.write("-"+e.Key)
 				} else {
-					d.lines = append(d.lines, e.Key+"="+string(e.Value))
+					d.write(e.Key+"="+string(e.Value))
 				}
 			}
 		},
 		State: func(err error) {
 			switch {
 			case err == nil:
-				d.lines = append(d.lines, "follows")
+				d.write("follows")
 			case errors.Is(err, registry.ErrNoAnswer):
-				d.lines = append(d.lines, "no answer")
+				d.write("no answer")
 			case errors.Is(err, registry.ErrCompacted):
-				d.lines = append(d.lines, "compacted")
+				d.write("compacted")
 			}
 		},
 	}
@@ -62,11 +82,9 @@ func (d *diary) following() registry.Following {
 
 func (d *diary) want(t *testing.T, want ...string) {
 	t.Helper()
-	synctest.Wait()
-	if got, w := strings.Join(d.lines, "; "), strings.Join(want, "; "); got != w {
+	if got, w := strings.Join(d.take(), "; "), strings.Join(want, "; "); got != w {
 		t.Fatalf("told %s\nwant %s", got, w)
 	}
-	d.lines = nil
 }
 
 func TestFollow(t *testing.T) {
@@ -142,15 +160,13 @@ func TestC03_FollowNeverTakesAnErrorForAnEmptyList(t *testing.T) {
 		defer cancel()
 		var told diary
 		go registry.Follow(ctx, store, []registry.Range{registry.Prefix("a/")}, told.following(), quiet)
-		synctest.Wait()
 		told.want(t, "no answer")
 		time.Sleep(time.Minute)
-		for _, line := range told.lines {
+		for _, line := range told.take() {
 			if line != "no answer" {
 				t.Fatalf("a silent registry made it tell %q", line)
 			}
 		}
-		told.lines = nil
 		store.Heal()
 		time.Sleep(time.Minute)
 		told.want(t, "list a/: a/1=x", "follows")
