@@ -50,13 +50,23 @@ func ID(root string) (registry.MachineID, error) {
 	return registry.MachineID(id), nil
 }
 
-// BootID names the time since the machine was booted.
+// BootID names the time since the machine was booted: the kernel's boot id, and
+// when process 1 began, since machines in containers share one kernel.
 func BootID(root string) (string, error) {
 	b, err := os.ReadFile(filepath.Join("/", root, "proc/sys/kernel/random/boot_id"))
 	if err != nil {
 		return "", fmt.Errorf("read boot id: %w", err)
 	}
-	return strings.TrimSpace(string(b)), nil
+	stat, err := os.ReadFile(filepath.Join("/", root, "proc/1/stat"))
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	// proc_pid_stat(5): starttime is field 22; the name, field 2, may hold blanks.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
+		return "", errors.New("read boot id: /proc/1/stat has too few fields")
+	}
+	return strings.TrimSpace(string(b)) + "-" + fields[19], nil
 }
 
 // Describe returns the machine's record, without the ports that clusterd adds.

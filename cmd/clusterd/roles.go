@@ -1,0 +1,447 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/clusterd/clusterd/agent/gossip"
+	"github.com/clusterd/clusterd/engine"
+	"github.com/clusterd/clusterd/registry"
+	"github.com/clusterd/clusterd/registry/api"
+	"github.com/clusterd/clusterd/registry/etcd"
+	"github.com/clusterd/clusterd/registry/gate"
+	"github.com/clusterd/clusterd/registry/pki"
+)
+
+// ordinary is the role of a machine that is no control machine: the agent, over
+// a control machine's gate. It returns this machine's member record when the
+// leader has chosen it to be a control machine, with the credentials for that
+// already fetched.
+func (d *daemon) ordinary(ctx context.Context) (*registry.Member, error) {
+	notify(d.log, "STATUS=machine; looking for the cluster's gates")
+	conn, err := etcd.Dial(d.gates(), d.credentials.ClientTLS(pki.Control), d.log)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	store := etcd.NewStore(conn, keyPrefix)
+	a, err := d.newAgent(ctx, store, false)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var chosen *registry.Member
+	var side sync.WaitGroup
+	side.Go(func() {
+		chosen = d.followMembers(ctx, store, func() { conn.SetEndpoints(d.gates()) })
+		cancel(nil)
+	})
+	d.fail(cancel, "agent", a.Run(ctx))
+	cancel(nil)
+	side.Wait()
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return nil, cause
+	}
+	return chosen, nil
+}
+
+// followMembers keeps the list of control machines, and returns this machine's
+// own record once it is one of them.
+func (d *daemon) followMembers(ctx context.Context, store registry.Store, changed func()) *registry.Member {
+	members := registry.NewCopy(store, []registry.Range{registry.Prefix(registry.MembersPrefix)}, d.log)
+	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	running.Go(func() { _ = members.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	for {
+		news := members.Changed()
+		if members.Revision() > 0 {
+			own := d.learnMembers(members.View())
+			changed()
+			notify(d.log, "STATUS=machine of cluster "+d.id.Cluster)
+			if own != nil {
+				err := d.fetchControlCredentials(ctx)
+				if err == nil {
+					return own
+				}
+				d.log.Warn("chosen as control machine, but not given the credentials yet", "error", err)
+			}
+		}
+		retry := time.NewTimer(time.Minute)
+		if _, own := d.member(d.id.Machine); own {
+			retry.Reset(2 * time.Second)
+		}
+		select {
+		case <-ctx.Done():
+			retry.Stop()
+			return nil
+		case <-news:
+		case <-retry.C:
+		}
+		retry.Stop()
+	}
+}
+
+// learnMembers takes the control machines from the registry, keeps what a
+// restart needs to find them, and returns this machine's own record.
+func (d *daemon) learnMembers(view registry.View) *registry.Member {
+	members := map[registry.MachineID]*registry.Member{}
+	var gates, apis, peers []string
+	for rec := range view.Range(registry.Prefix(registry.MembersPrefix)) {
+		m, err := registry.Decode[registry.Member](rec)
+		if err != nil {
+			d.log.Error("record of an etcd member can't be read", "error", err)
+			continue
+		}
+		members[registry.MachineID(rec.Key[len(registry.MembersPrefix):])] = m
+		if host := hostOf(m.PeerUrl); host != "" && m.Promoted {
+			gates = append(gates, hostPort(host, d.GatePort))
+			apis = append(apis, hostPort(host, d.APIPort))
+			peers = append(peers, hostPort(host, d.GossipPort))
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.members = members
+	d.gossip.Peers(peers)
+	if len(gates) > 0 && !slices.Equal(gates, d.id.Gates) {
+		d.id.Gates, d.id.APIs, d.id.Gossip = gates, apis, peers
+		if err := writeIdentity(d.DataDir, d.id); err != nil {
+			d.log.Warn("list of control machines not kept", "error", err)
+		}
+	}
+	return members[d.id.Machine]
+}
+
+func hostOf(peerURL string) string {
+	u, err := url.Parse(peerURL)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+func (d *daemon) member(m registry.MachineID) (*registry.Member, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	record, ok := d.members[m]
+	return record, ok
+}
+
+func (d *daemon) gates() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.id.Gates)
+}
+
+func (d *daemon) apis() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.id.APIs)
+}
+
+// fetchControlCredentials asks a control machine for the authorities' keys and
+// keeps them. The machine's own certificate becomes one for role control.
+func (d *daemon) fetchControlCredentials(ctx context.Context) error {
+	keyPEM, err := d.pki.Read(pki.MachineKey)
+	if err != nil {
+		return err
+	}
+	key, err := pki.ParseKey(keyPEM)
+	if err != nil {
+		return err
+	}
+	csr, err := pki.NewCSR(key)
+	if err != nil {
+		return err
+	}
+	var endpoints string
+	for _, e := range d.apis() {
+		endpoints += "https://" + e + ","
+	}
+	client, err := api.Dial(endpoints, d.credentials.ClientTLS(pki.Control))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	got, err := client.ControlCredentials(ctx, api.ControlRequest{CSR: csr})
+	if err != nil {
+		return err
+	}
+	ca, err := pki.ParseAuthority(got.CA, got.CAKey)
+	if err != nil {
+		return err
+	}
+	peerCA, err := pki.ParseAuthority(got.PeerCA, got.PeerCAKey)
+	if err != nil {
+		return err
+	}
+	peerCert, peerKey, err := peerCA.NewCertificate(d.controlIdentity(), []string{d.id.Address}, time.Now())
+	if err != nil {
+		return err
+	}
+	err = errors.Join(d.pki.WriteAuthority(ca), d.pki.WritePeerAuthority(peerCA),
+		d.pki.Write(pki.PeerKey, peerKey), d.pki.Write(pki.PeerCertificate, peerCert),
+		d.pki.Write(pki.MachineCertificate, got.Certificate))
+	if err != nil {
+		return err
+	}
+	return d.credentials.Replace(got.CA, got.Certificate, keyPEM)
+}
+
+func (d *daemon) controlIdentity() pki.Identity {
+	return pki.Identity{Cluster: d.id.Cluster, Role: pki.Control, Name: string(d.id.Machine)}
+}
+
+// control is the role of a control machine: the etcd member and, over it, the
+// gate, the API's copy, the engine candidate and the agent. joining is this
+// machine's record when it is to join the members now.
+func (d *daemon) control(ctx context.Context, joining *registry.Member) error {
+	member, err := d.startMember(ctx, joining)
+	if err != nil || member == nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	c := &controller{daemon: d, member: member, store: etcd.NewStore(member.Connection(), keyPrefix), stop: cancel}
+	err = c.run(ctx)
+	d.log.Debug("stopping the etcd member")
+	rest, done := context.WithTimeout(context.WithoutCancel(ctx), shutdownMax)
+	defer done()
+	return errors.Join(err, member.Stop(rest))
+}
+
+// startMember starts this machine's etcd member. One that joins needs an answer
+// of the others for that, so it is tried until ctx ends; then nil is returned.
+func (d *daemon) startMember(ctx context.Context, joining *registry.Member) (*etcd.Member, error) {
+	config := etcd.MemberConfig{
+		Machine: d.id.Machine, Dir: d.etcdDir(), Token: d.id.Cluster,
+		Listen: hostPort(d.id.Address, d.PeerPort), Advertise: hostPort(d.id.Address, d.PeerPort),
+		CertFile: d.pki.File(pki.PeerCertificate), KeyFile: d.pki.File(pki.PeerKey), CAFile: d.pki.File(pki.PeerCACertificate),
+		InitialCluster: joining.GetInitialCluster(), Log: d.log,
+	}
+	notify(d.log, "STATUS=control machine; starting its etcd member")
+	for {
+		member, err := etcd.StartMember(ctx, config)
+		if err == nil {
+			return member, nil
+		}
+		if joining == nil || errors.As(err, new(*net.OpError)) {
+			return nil, err
+		}
+		d.log.Warn("etcd member not started yet", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// controller is one control machine's work.
+type controller struct {
+	*daemon
+	member *etcd.Member
+	store  *etcd.Store
+	stop   context.CancelCauseFunc
+}
+
+// run works until ctx ends. The agent ends first, so that its last words can be
+// written; then the engine, then those who only serve others.
+func (c *controller) run(ctx context.Context) error {
+	serving, endServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer endServing()
+	copied := registry.NewCopy(c.store, api.CopyRanges(), c.log)
+	if err := c.serveState(copied); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", hostPort(c.id.Address, c.GatePort))
+	if err != nil {
+		return fmt.Errorf("listen for the gate: %w; is another program at port %d?", err, c.GatePort)
+	}
+	eng, err := c.newEngine()
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	a, err := c.newAgent(ctx, c.store, true)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	c.engine.Store(eng)
+	defer c.engine.Store(nil)
+	var servers, side sync.WaitGroup
+	servers.Go(func() { _ = copied.Run(serving) })
+	servers.Go(func() { c.fail(c.stop, "gate", c.serveGate(serving, listener)) })
+	side.Go(func() { c.fail(c.stop, "engine", eng.Run(ctx)) })
+	side.Go(func() { c.tellStatus(ctx, eng, copied) })
+	side.Go(func() {
+		select {
+		case <-c.member.Done():
+			c.stop(errors.New("this machine's etcd member ended by itself; was the machine removed from the cluster? journalctl -u clusterd tells more"))
+		case <-ctx.Done():
+		}
+	})
+	if c.id.Bootstrap {
+		side.Go(func() { c.ensureCluster(ctx) })
+	}
+	c.fail(c.stop, "agent", a.Run(ctx))
+	c.stop(nil)
+	side.Wait()
+	_ = c.server.SetControl(nil) // only a Control that lacks something is refused
+	endServing()
+	servers.Wait()
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// serveState lets the API answer from the registry's copy.
+func (c *controller) serveState(copied *registry.Copy) error {
+	authority, err := c.pki.Authority()
+	if err != nil {
+		return err
+	}
+	peerAuthority, err := c.pki.PeerAuthority()
+	if err != nil {
+		return err
+	}
+	key, err := c.pki.Read(pki.GossipKey)
+	if err != nil {
+		return err
+	}
+	return c.server.SetControl(&api.Control{
+		Store: c.store, Copy: copied, Authority: authority, PeerAuthority: peerAuthority, GossipKey: key,
+		Suspected: func(m registry.MachineID) bool {
+			s := c.gossip.State(m)
+			return s == gossip.Suspect || s == gossip.Dead
+		},
+		DeadAfter: c.Grace, AwayLimit: c.AwayLimit,
+	})
+}
+
+func (c *controller) serveGate(ctx context.Context, l net.Listener) error {
+	g, err := gate.New(gate.Config{
+		Backend: c.member.Connection(),
+		Prefix:  keyPrefix,
+		TLS:     c.credentials.ServerTLS(pki.Machine, pki.Control),
+		Identify: func(state tls.ConnectionState) (registry.MachineID, error) {
+			id, err := pki.IdentityOf(state.PeerCertificates[0])
+			return registry.MachineID(id.Name), err
+		},
+		Log: c.log,
+	})
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, g.Stop)()
+	return g.Serve(l)
+}
+
+func (c *controller) newEngine() (*engine.Engine, error) {
+	return engine.New(engine.Config{
+		Store: c.store, Machine: c.id.Machine, Incarnation: c.bootID, Log: c.log,
+		Gossip: liveness{c.gossip},
+		Timing: engine.Timing{
+			Lease: c.EngineLease, KeepAlive: c.EngineLease * 3 / 10,
+			Grace: c.Grace, AwayLimit: c.AwayLimit,
+		},
+		WhileLeading: func(ctx context.Context, guard registry.Guard) {
+			m := etcd.Membership{Store: c.store, Cluster: c.member.Client(), Guard: guard, Log: c.log}
+			if err := m.Run(ctx); err != nil && ctx.Err() == nil {
+				c.log.Error("membership of etcd is not kept", "error", err)
+			}
+		},
+	})
+}
+
+// liveness is gossip as the engine wants to hear it.
+type liveness struct{ gossip *gossip.Gossip }
+
+func (l liveness) Liveness(m registry.MachineID) engine.Liveness {
+	switch l.gossip.State(m) {
+	case gossip.Alive:
+		return engine.Alive
+	case gossip.Suspect:
+		return engine.Suspect
+	case gossip.Dead:
+		return engine.Dead
+	}
+	return engine.Unknown
+}
+
+// tellStatus keeps systemd's status line and the list of control machines true.
+func (c *controller) tellStatus(ctx context.Context, e *engine.Engine, copied *registry.Copy) {
+	told := ""
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		if copied.Revision() > 0 {
+			c.learnMembers(copied.View())
+		}
+		status := "control machine of cluster " + c.id.Cluster
+		switch {
+		case c.member.Leader() == "":
+			status += "; etcd has no quorum: units stay as they are, nothing can be changed"
+		case e.Leading():
+			status += "; its engine leads"
+		}
+		if status != told {
+			notify(c.log, "STATUS="+status)
+			told = status
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// ensureCluster writes the record without which nobody acts, once, on the
+// machine that made the cluster.
+func (c *controller) ensureCluster(ctx context.Context) {
+	record := &registry.Cluster{
+		Version: 1, Id: c.id.Cluster, Epoch: 1, MembersWanted: uint32(c.id.Members), CreatedUnixMs: time.Now().UnixMilli(),
+	}
+	for ctx.Err() == nil {
+		_, err := c.store.Commit(ctx,
+			[]registry.Guard{{Key: registry.ClusterKey}},
+			[]registry.Op{{Key: registry.ClusterKey, Value: registry.Encode(record)}})
+		if err == nil {
+			c.log.Info("cluster begun", "cluster", c.id.Cluster)
+		}
+		if err == nil || errors.Is(err, registry.ErrGuard) {
+			c.begun()
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// begun forgets that this machine made the cluster: should its registry be
+// emptied one day, it must not be begun anew.
+func (c *controller) begun() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.id.Bootstrap = false
+	if err := writeIdentity(c.DataDir, c.id); err != nil {
+		c.log.Warn("begin of the cluster not kept", "error", err)
+	}
+}
