@@ -7,6 +7,8 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"os/user"
+	"strconv"
 	"syscall"
 )
 
@@ -18,5 +20,11 @@ func main() { os.Exit(runUntilSignal(os.Args[1:])) }
 func runUntilSignal(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return run(ctx, args, os.Stdout, os.Stderr)
+	// systemd sets no HOME for services of root, whose logins are wanted all the same.
+	if os.Getenv("HOME") == "" {
+		if u, err := user.LookupId(strconv.Itoa(os.Getuid())); err == nil {
+			os.Setenv("HOME", u.HomeDir)
+		}
+	}
+	return run(ctx, args, os.Stdin, os.Stdout, os.Stderr)
 }

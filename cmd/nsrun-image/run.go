@@ -34,6 +34,8 @@ Verbs:
   images [-q] [--digests] [--no-trunc]  list the images that are here
   rmi [-f] REF…                         remove images that no container uses
   prune                                 remove what no name and no container uses
+  login [-u USER] [--password-stdin] [HOST]  check a password and keep it where docker would
+  logout [HOST]                         forget it
   verify [REF…]                         compare images with what was pulled
   version                               print name and version
 
@@ -49,14 +51,15 @@ Example:
 
 // tool is one call of the program.
 type tool struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	root           string
 	registries     string
 }
 
 // run is the program without its process.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	t := &tool{stdout: stdout, stderr: stderr}
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	t := &tool{stdin: stdin, stdout: stdout, stderr: stderr}
 	err := t.dispatch(ctx, args)
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(stderr, "nsrun-image: %v\n", err)
@@ -106,6 +109,10 @@ func (t *tool) dispatch(ctx context.Context, args []string) error {
 		return t.remove(ctx, rest)
 	case "prune":
 		return t.prune(ctx, rest)
+	case "login":
+		return t.login(ctx, rest)
+	case "logout":
+		return t.logout(rest)
 	case "verify":
 		return t.verify(ctx, rest)
 	}

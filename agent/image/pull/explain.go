@@ -66,6 +66,12 @@ func explainAnswer(err error, answer *transport.Error, src image.Source) error {
 	return fmt.Errorf("%s: %w", src, err)
 }
 
+// refused says whether a registry answered that this login, or nobody, may do this.
+func refused(err error) bool {
+	var answer *transport.Error
+	return errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden)
+}
+
 // inner takes off the URL that net/http puts around an error.
 func inner(err error) error {
 	var wrapped *url.Error

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -50,7 +49,7 @@ func New(cfg Config) *Puller {
 	if cfg.Progress == nil {
 		cfg.Progress = io.Discard
 	}
-	return &Puller{cfg: cfg, hosts: &hosts{registries: cfg.Registries, transports: map[image.Trust]*http.Transport{}}}
+	return &Puller{cfg: cfg, hosts: newHosts(cfg.Registries)}
 }
 
 // Close lets go of idle connections.

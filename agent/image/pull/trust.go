@@ -33,6 +33,10 @@ type hosts struct {
 	transports map[image.Trust]*http.Transport
 }
 
+func newHosts(registries *image.Registries) *hosts {
+	return &hosts{registries: registries, transports: map[image.Trust]*http.Transport{}}
+}
+
 func (h *hosts) RoundTrip(req *http.Request) (*http.Response, error) {
 	trust := h.registries.Trust(req.URL.Host)
 	if req.URL.Scheme != "https" && trust.Insecure != image.Plaintext {
