@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -102,7 +103,28 @@ func (b *bus) greet(private bool) error {
 			}
 		}
 	}
-	return b.manager().Call(managerIface+".Subscribe", 0).Err
+	return b.subscribe()
+}
+
+// subscribe asks for signals. systemd may have read this first message together
+// with the end of the authentication, and then looks at it no sooner than
+// something else comes in; so it is nudged until it answers.
+func (b *bus) subscribe() error {
+	answer := b.manager().Go(managerIface+".Subscribe", 0, make(chan *dbus.Call, 1)).Done
+	nudge := time.NewTicker(20 * time.Millisecond)
+	defer nudge.Stop()
+	deadline := time.NewTimer(answerMax)
+	defer deadline.Stop()
+	for {
+		select {
+		case call := <-answer:
+			return call.Err
+		case <-nudge.C:
+			b.manager().Go("org.freedesktop.DBus.Peer.Ping", 0, make(chan *dbus.Call, 1))
+		case <-deadline.C:
+			return fmt.Errorf("systemd did not answer within %v", answerMax)
+		}
+	}
 }
 
 func (b *bus) manager() dbus.BusObject { return b.conn.Object(destination, managerPath) }
