@@ -61,9 +61,9 @@ func (d *diary) following() registry.Following {
 		Changes: func(_ registry.Range, c registry.Changes) {
 			for _, e := range c.Events {
 				if e.Deleted {
-					d.write("-"+e.Key)
+					d.write("-" + e.Key)
 				} else {
-					d.write(e.Key+"="+string(e.Value))
+					d.write(e.Key + "=" + string(e.Value))
 				}
 			}
 		},

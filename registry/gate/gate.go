@@ -36,6 +36,8 @@ const (
 	leaderlessFor     = 3 * time.Second // before streams that need an etcd leader end
 	leaderlessCheck   = time.Second
 	connectionTimeout = 10 * time.Second
+	tellAgain         = time.Minute // before the same refusal is logged anew
+	toldMax           = 1000
 )
 
 // Config is what a Gate needs; all fields but Rights are required.
@@ -62,7 +64,8 @@ type Gate struct {
 
 	mu      sync.Mutex
 	streams map[registry.MachineID]int
-	lost    chan struct{} // closed when there is no etcd leader
+	lost    chan struct{}        // closed when there is no etcd leader
+	told    map[string]time.Time // refusals logged lately
 }
 
 // New makes a gate; Serve runs it.
@@ -84,6 +87,7 @@ func New(c Config) (*Gate, error) {
 		ended:   make(chan struct{}),
 		streams: make(map[registry.MachineID]int),
 		lost:    make(chan struct{}),
+		told:    make(map[string]time.Time),
 		leases:  leases{seen: make(map[int64]sighting)},
 	}
 	g.server = grpc.NewServer(
@@ -262,6 +266,24 @@ func (s admitted) Context() context.Context { return s.ctx }
 // refuse says no to a client, and to the log.
 func (g *Gate) refuse(c client, format string, args ...any) error {
 	what := fmt.Sprintf(format, args...)
-	g.config.Log.Warn("gate refused a machine", "machine", c.machine, "refused", what)
+	if g.isNews(string(c.machine) + " " + what) {
+		g.config.Log.Warn("gate refused a machine", "machine", c.machine, "refused", what)
+	}
 	return status.Errorf(codes.PermissionDenied, "%smachine %s to %s", etcd.RefusedMark, c.machine, what)
+}
+
+// isNews says whether a refusal is to be logged: a machine that tries again and
+// again doesn't fill the log.
+func (g *Gate) isNews(refusal string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	if last, known := g.told[refusal]; known && now.Sub(last) < tellAgain {
+		return false
+	}
+	if len(g.told) >= toldMax {
+		clear(g.told)
+	}
+	g.told[refusal] = now
+	return true
 }
