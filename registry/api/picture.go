@@ -142,6 +142,9 @@ func clock(t time.Time) string { return t.UTC().Format("15:04:05 MST") }
 // lives says whether what the machine last reported may still be so.
 func (i *machineInfo) lives() bool { return i.state != StateDead }
 
+// reachable says whether the machine can be asked how its units are.
+func (i *machineInfo) reachable() bool { return i.state == StateAlive || i.state == StateSuspect }
+
 // units are the units whose names match one of the globs, or all, by name.
 func (p *picture) units(globs []string) []Unit {
 	wanted := newFilter(globs)
@@ -157,7 +160,9 @@ func (p *picture) units(globs []string) []Unit {
 	}
 	out := make([]Unit, 0, len(names))
 	for name := range names {
-		out = append(out, p.describe(name, states[name]))
+		if u := p.describe(name, states[name]); u.Known || len(u.States) > 0 {
+			out = append(out, u)
+		}
 	}
 	slices.SortFunc(out, func(a, b Unit) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	return out
@@ -292,6 +297,8 @@ func (p *picture) unitState(m registry.MachineID, name unit.Name) (UnitState, bo
 		return s, false // nothing of it is there, or ever will be again
 	case !assigned && (!s.Reported || observed.GetGone()):
 		return s, false
+	case !assigned && !info.reachable():
+		return s, false // it has moved away, and what it was here is hearsay
 	}
 	s.Unclaimed = !assigned
 	return s, true
@@ -363,6 +370,10 @@ func (p *picture) describe(name unit.Name, states []UnitState) Unit {
 	if u.Target != TargetInactive && u.Target != TargetGone {
 		u.Pending = p.pending(name)
 	}
+	if u.Target == TargetGone && len(states) == 0 {
+		// Its record is a note for machines that may yet come back with it.
+		return Unit{Name: name, Template: u.Template}
+	}
 	return u
 }
 
@@ -416,26 +427,15 @@ func (p *picture) describeMachine(id registry.MachineID, units int) Machine {
 		m.Why = info.broken.Error()
 	}
 	_, m.Member = p.view.Get(registry.MemberKey(id))
-	m.Metadata = map[string]string{}
-	for k, v := range r.GetMetadata() {
-		m.Metadata[k] = v
-	}
-	rec, ok := p.view.Get(registry.SettingsKey(id))
-	if !ok {
-		return m
-	}
-	settings, err := registry.Decode[registry.Settings](rec)
-	if err != nil {
-		m.Why = err.Error()
-		return m
+	var settings *registry.Settings
+	if rec, ok := p.view.Get(registry.SettingsKey(id)); ok {
+		var err error
+		if settings, err = registry.Decode[registry.Settings](rec); err != nil {
+			m.Why = err.Error()
+		}
 	}
 	m.Cordon, m.Drain = settings.GetCordon(), settings.GetDrain()
-	for _, k := range settings.GetMetadataRemoved() {
-		delete(m.Metadata, k)
-	}
-	for k, v := range settings.GetMetadata() {
-		m.Metadata[k] = v
-	}
+	m.Metadata = registry.EffectiveMetadata(r, settings)
 	return m
 }
 

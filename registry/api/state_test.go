@@ -46,6 +46,14 @@ waits.service inactive
 	if got := r.list(); got != want {
 		t.Fatalf("got\n%swant\n%s", got, want)
 	}
+	// Moved away from C: what was there is hearsay (A-12: single).
+	r.observe(machineC, "waits.service", "active", "running")
+	// Destroyed; only a machine that is gone may still have a copy.
+	r.put(registry.UnitKey("destroyed.service"), &registry.Unit{Target: registry.Target_GONE, Generation: 2})
+	r.observe(machineC, "destroyed.service", "active", "running")
+	if got := r.list(); got != want {
+		t.Fatalf("with the silent machine's hearsay: got\n%swant\n%s", got, want)
+	}
 	// One at a time gives the same as all at once.
 	units, err := r.client.Units(r.ctx)
 	if err != nil {
