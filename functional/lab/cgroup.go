@@ -164,19 +164,22 @@ func startIn(hs []hierarchy, path string, cmd *exec.Cmd, enter func() error) err
 	return <-started
 }
 
+// errCgroup: the process could not be put into its cgroup.
+var errCgroup = errors.New("enter cgroup")
+
 func startHere(hs []hierarchy, path string, cmd *exec.Cmd, enter func() error) error {
 	for _, h := range hs {
 		dir := filepath.Join(h.Mount, path)
 		if !h.v2() {
 			// v1 can move a single thread, and what it starts is born where it is.
 			if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0o644); err != nil {
-				return fmt.Errorf("enter cgroup: %w", err)
+				return fmt.Errorf("%w: %w", errCgroup, err)
 			}
 			continue
 		}
 		fd, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_PATH, 0)
 		if err != nil {
-			return fmt.Errorf("open cgroup %s: %w", dir, err)
+			return fmt.Errorf("%w: open %s: %w", errCgroup, dir, err)
 		}
 		defer unix.Close(fd)
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, fd

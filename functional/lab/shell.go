@@ -35,9 +35,6 @@ func (p places) shell(ctx context.Context, r record, argv []string, stdin io.Rea
 		return -1, err
 	}
 	leaf := p.machineCgroup(r.Name) + "/" + shellCgroup
-	if err := makeCgroup(hs, leaf); err != nil {
-		return -1, err
-	}
 	cmd := &exec.Cmd{
 		Args: argv, Stdin: stdin, Stdout: stdout, Stderr: stderr, Dir: "/root",
 		Env:       []string{"PATH=" + machinePath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/bash"},
@@ -49,7 +46,15 @@ func (p places) shell(ctx context.Context, r record, argv []string, stdin io.Rea
 		}
 	}
 	cmd.SysProcAttr = &unix.SysProcAttr{}
-	if err := startIn(hs, leaf, cmd, func() error { return enter(r, cmd) }); err != nil {
+	err = startIn(hs, leaf, cmd, func() error { return enter(r, cmd) })
+	for tries := 0; errors.Is(err, errCgroup) && tries < 10; tries++ {
+		// Not made yet, or a systemd that has just come up has tidied it away.
+		if err := makeCgroup(hs, leaf); err != nil {
+			return -1, err
+		}
+		err = startIn(hs, leaf, cmd, func() error { return enter(r, cmd) })
+	}
+	if err != nil {
 		switch {
 		case errors.Is(err, exec.ErrNotFound), errors.Is(err, unix.ENOENT):
 			fmt.Fprintf(stderr, "%s: not found on machine %s\n", argv[0], r.Name)
