@@ -182,7 +182,7 @@ func TestC02_RestartOfTheAgentTouchesNothing(t *testing.T) {
 		if got := w.manager.pidOf("run.service"); got != pid || pid == 0 {
 			t.Errorf("PID was %d, is %d", pid, got)
 		}
-		w.want("failed", w.observed("bad.service"), "loaded/failed/failed generation 1: start bad.service: unit failed: exit-code")
+		w.want("failed", w.observed("bad.service"), "loaded/failed/failed generation 1: exit-code 3")
 		after, err := w.store.Range(t.Context(), registry.Prefix(registry.ObservedOf(me)))
 		if err != nil {
 			t.Fatal(err)
@@ -298,7 +298,7 @@ func TestC04_OneBadUnitHoldsUpNobody(t *testing.T) {
 		w.assign("e-good.service", "v1", registry.Target_LAUNCHED, 1)
 		w.settle()
 		w.want("hangs", w.observed("a-hangs.service"), "loaded/activating/start generation 0")
-		w.want("fails", w.observed("b-fails.service"), "loaded/failed/failed generation 1: start b-fails.service: unit failed: exit-code")
+		w.want("fails", w.observed("b-fails.service"), "loaded/failed/failed generation 1: exit-code 3")
 		if got := w.observed("c-garbage.service"); !strings.Contains(got, "generation 1: c-garbage.service:3:") {
 			t.Errorf("garbage: %s", got)
 		}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -62,5 +63,16 @@ func TestDropIn(t *testing.T) {
 				t.Errorf("notes %q, want %q", notes, tt.note)
 			}
 		})
+	}
+}
+
+func TestFollows(t *testing.T) {
+	f, err := unit.Parse("side.service", []byte("[Install]\nWantedBy=a.service multi-user.target\nWantedBy=b@%i.service\nRequiredBy=c.service\nAlias=d.service\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantedBy, requiredBy := Follows(f)
+	if fmt.Sprint(wantedBy, requiredBy) != "[a.service multi-user.target] [c.service]" {
+		t.Errorf("wanted by %v, required by %v", wantedBy, requiredBy)
 	}
 }

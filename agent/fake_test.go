@@ -114,7 +114,7 @@ func (f *fakeManager) start(ctx context.Context, s Action, x *fakeUnit) error {
 		return ctx.Err()
 	case strings.Contains(text, "fail"):
 		f.set(s.Unit, "failed", "failed")
-		return fmt.Errorf("start %s: %w: exit-code", s.Unit, ErrResult)
+		return &Failure{s.Unit, "exit-code 3"}
 	case strings.Contains(text, "job"):
 		f.set(s.Unit, "inactive", "dead")
 	default:

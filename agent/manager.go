@@ -2,7 +2,7 @@ package agent
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"time"
 
 	"github.com/clusterd/clusterd/unit"
@@ -14,17 +14,22 @@ type Manager interface {
 	// them. The result has an entry for each.
 	Observe(ctx context.Context, units []unit.Name) (map[unit.Name]State, error)
 	// Do carries out one step and returns once it is done. Several may be under
-	// way at once, one for each unit. An error that wraps ErrResult is the
-	// unit's own failure: to try again would not help.
+	// way at once, one for each unit. A *Failure in the error's chain is the
+	// unit's own: to try again would not help.
 	Do(ctx context.Context, step Action) error
 	// Watch calls changed for each unit whose Status may have changed, until ctx
 	// ends. It makes up for what was missed while the manager did not answer.
 	Watch(ctx context.Context, changed func(unit.Name, Status)) error
 }
 
-// ErrResult says that the service manager did what it was asked and the unit
+// Failure says that the service manager did what it was asked and the unit
 // failed.
-var ErrResult = errors.New("unit failed")
+type Failure struct {
+	Unit unit.Name
+	Why  string // in words, such as "exit-code 3"
+}
+
+func (f *Failure) Error() string { return fmt.Sprintf("%s failed: %s", f.Unit, f.Why) }
 
 // State is how a unit is on this machine.
 type State struct {

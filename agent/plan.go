@@ -70,8 +70,10 @@ type Action struct {
 	Desired Desired
 	Reason  string
 	// File and DropIn are what Write writes; the agent adds them to the plan.
-	// An empty DropIn means none.
-	File, DropIn []byte
+	// An empty DropIn means none. WantedBy and RequiredBy are the units that
+	// are to pull this one in, unless they are the machine's own.
+	File, DropIn         []byte
+	WantedBy, RequiredBy []unit.Name
 }
 
 func (a Action) String() string {

@@ -124,6 +124,7 @@ func (a *Agent) plan(u unit.Name, m *managed) []Action {
 			m.failed(err)
 			return nil
 		}
+		steps[i].WantedBy, steps[i].RequiredBy = Follows(f)
 		var notes []string
 		steps[i].DropIn, notes = DropIn(u, f, a.IsNsrun)
 		for _, note := range notes {
@@ -356,9 +357,10 @@ func (a *Agent) carryOut(ctx context.Context, u unit.Name, steps []Action, gate 
 		if ctx.Err() != nil {
 			return reason, ctx.Err()
 		}
+		var failure *Failure
 		switch err := a.do(ctx, u, s, reason); {
-		case errors.Is(err, ErrResult):
-			reason = err.Error()
+		case errors.As(err, &failure):
+			reason = failure.Why
 		case err != nil:
 			return reason, fmt.Errorf("%s: %w", s, err)
 		}

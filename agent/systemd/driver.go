@@ -130,7 +130,7 @@ func (d *Driver) Version(ctx context.Context) (string, error) {
 func (d *Driver) Do(ctx context.Context, s agent.Action) error {
 	switch s.Verb {
 	case agent.Write:
-		return d.write(s.Unit, s.File, s.DropIn)
+		return d.write(s)
 	case agent.Remove:
 		return d.remove(s.Unit)
 	case agent.Gone:
@@ -195,14 +195,16 @@ func (d *Driver) stop(ctx context.Context, b *bus, u unit.Name) error {
 func (d *Driver) start(ctx context.Context, b *bus, method string, u unit.Name) error {
 	result, err := d.job(ctx, b, method, u)
 	switch {
+	case errorName(err) == "org.freedesktop.systemd1.BadUnitSetting":
+		return &agent.Failure{Unit: u, Why: fmt.Sprintf("%v see systemd-analyze verify %s", err, d.path(u))}
 	case answered(err):
-		return fmt.Errorf("start %s: %w: %w", u, agent.ErrResult, err)
+		return &agent.Failure{Unit: u, Why: err.Error()}
 	case err != nil:
 		return fmt.Errorf("start %s: %w", u, err)
 	case result == "done":
 		return d.checkStarted(ctx, b, u)
 	}
-	return fmt.Errorf("start %s: %w: %s", u, agent.ErrResult, d.whyFailed(ctx, b, u, result))
+	return &agent.Failure{Unit: u, Why: d.whyFailed(ctx, b, u, result)}
 }
 
 // whyFailed puts into words how a start ended. Nothing is known but the job's
@@ -280,7 +282,7 @@ func (d *Driver) check(ctx context.Context, b *bus, u unit.Name) error {
 		var path godbus.ObjectPath
 		if err := b.call(ctx, "LoadUnit", string(u)).Store(&path); err != nil {
 			if answered(err) {
-				return fmt.Errorf("load %s: %w: %w", u, agent.ErrResult, err)
+				return &agent.Failure{Unit: u, Why: err.Error()}
 			}
 			return fmt.Errorf("load %s: %w", u, err)
 		}
@@ -317,7 +319,7 @@ func (d *Driver) loadResult(ctx context.Context, b *bus, u unit.Name, state stri
 	if err := b.property(ctx, path, unitIface, "LoadError", &why); err != nil {
 		why.Message = state
 	}
-	return fmt.Errorf("load %s: %w: %s; see systemd-analyze verify %s", u, agent.ErrResult, firstOf(why.Message, state), d.path(u))
+	return &agent.Failure{Unit: u, Why: fmt.Sprintf("%s; see systemd-analyze verify %s", firstOf(why.Message, state), d.path(u))}
 }
 
 // checkStarted makes sure that what was started is the unit's own file.
@@ -331,7 +333,7 @@ func (d *Driver) checkStarted(ctx context.Context, b *bus, u unit.Name) error {
 		return nil
 	}
 	if fragment != "" && fragment != d.path(u) {
-		return fmt.Errorf("start %s: %w: systemd started %s and not %s", u, agent.ErrResult, fragment, d.path(u))
+		return &agent.Failure{Unit: u, Why: fmt.Sprintf("systemd started %s and not %s", fragment, d.path(u))}
 	}
 	return nil
 }

@@ -62,19 +62,23 @@ func (d *Driver) dropIn(u unit.Name) string {
 	return filepath.Join(d.path(u)+".d", agent.DropInName)
 }
 
-// write puts a unit's file and drop-in in place. The drop-in comes first, so
-// that systemd never loads the one without the other.
-func (d *Driver) write(u unit.Name, file, dropIn []byte) error {
+// write puts a unit's drop-in, links and file in place; the file last, so that
+// systemd never loads it without the others.
+func (d *Driver) write(s agent.Action) error {
+	u := s.Unit
 	if path := d.taken(u); path != "" {
 		return fmt.Errorf("write %s: the machine has a unit of that name, %s; rename one of them", u, path)
 	}
 	if err := os.MkdirAll(d.unitDir, 0o755); err != nil {
 		return fmt.Errorf("write %s: %w", u, err)
 	}
-	if err := d.writeDropIn(u, dropIn); err != nil {
+	if err := d.writeDropIn(u, s.DropIn); err != nil {
 		return fmt.Errorf("write %s: %w", u, err)
 	}
-	if err := replaceFile(d.path(u), file); err != nil {
+	if err := d.writeLinks(u, s.WantedBy, s.RequiredBy); err != nil {
+		return fmt.Errorf("write %s: %w", u, err)
+	}
+	if err := replaceFile(d.path(u), s.File); err != nil {
 		return fmt.Errorf("write %s: %w", u, err)
 	}
 	return nil
@@ -84,7 +88,8 @@ func (d *Driver) writeDropIn(u unit.Name, content []byte) error {
 	if len(content) == 0 {
 		return d.removeDropIn(u)
 	}
-	if err := os.MkdirAll(filepath.Dir(d.dropIn(u)), 0o755); err != nil {
+	dir := filepath.Dir(d.dropIn(u))
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
 		return err
 	}
 	return replaceFile(d.dropIn(u), content)
@@ -102,7 +107,7 @@ func (d *Driver) remove(u unit.Name) error {
 	if err := os.Remove(d.path(u)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove %s: %w", u, err)
 	}
-	if err := d.removeDropIn(u); err != nil {
+	if err := errors.Join(d.removeDropIn(u), d.removeLinks(u)); err != nil {
 		return fmt.Errorf("remove %s: %w", u, err)
 	}
 	return nil
@@ -115,5 +120,6 @@ func replaceFile(path string, content []byte) error {
 	if err := os.WriteFile(temporary, content, 0o644); err != nil {
 		return err
 	}
-	return os.Rename(temporary, path)
+	// Whatever umask clusterd has, people may read units, as everywhere.
+	return errors.Join(os.Chmod(temporary, 0o644), os.Rename(temporary, path))
 }

@@ -172,26 +172,56 @@ func TestC15_NewTextRunsThoughAnotherUnitNamesIt(t *testing.T) {
 	}
 }
 
+func TestA14_SidekickFollowsItsUnit(t *testing.T) {
+	r := newRig(t)
+	main, side := unit.Name("drv-lead.service"), unit.Name("drv-kick.service")
+	r.track(main)
+	r.track(side)
+	r.put(main, service("/bin/sleep 1001"))
+	err := r.Do(t.Context(), agent.Action{Verb: agent.Write, Unit: side, WantedBy: []unit.Name{main, "multi-user.target"},
+		File: []byte("[Unit]\nBindsTo=drv-lead.service\nAfter=drv-lead.service\n" + service("/bin/sleep 1002"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	active := func(s agent.Status) bool { return s.Active == "active" }
+	inactive := func(s agent.Status) bool { return s.Active == "" || s.Active == "inactive" }
+	for range 2 {
+		r.do(main, agent.Start)
+		r.await(side, "started with its unit", active)
+		r.do(main, agent.Stop)
+		r.await(side, "stopped with its unit", inactive)
+	}
+	if _, err := os.Lstat("/run/systemd/system/multi-user.target.wants/drv-kick.service"); err == nil {
+		t.Error("the machine's own target pulls it in")
+	}
+	r.do(side, agent.Remove)
+	if _, err := os.Lstat("/run/systemd/system/drv-lead.service.wants"); err == nil {
+		t.Error("its link is left behind")
+	}
+}
+
 func TestFailuresSayWhy(t *testing.T) {
 	r := newRig(t)
 	for _, tt := range []struct{ name, text, want string }{
-		{"drv-exit.service", service("/bin/sh -c 'exit 3'", "Type=oneshot"), "start drv-exit.service: unit failed: exit-code 3"},
-		{"drv-pre.service", service("/bin/sleep 9", "ExecStartPre=/bin/false"), "start drv-pre.service: unit failed: exit-code"},
-		{"drv-time.service", service("/bin/sleep 9", "Type=oneshot", "TimeoutStartSec=200ms"), "start drv-time.service: unit failed: timeout"},
-		{"drv-none.service", service("/no/such/program", "Type=exec"), "start drv-none.service: unit failed: exit-code 203"},
-		{"drv-need.service", "[Unit]\nRequires=drv-missing.service\nAfter=drv-missing.service\n" + service("/bin/sleep 9"), "start drv-need.service: unit failed: Unit drv-missing.service not found."},
-		{"drv-bad.service", "[Service]\nType=simple\n", "start drv-bad.service: unit failed: Unit drv-bad.service has a bad unit file setting."},
+		{"drv-exit.service", service("/bin/sh -c 'exit 3'", "Type=oneshot"), "drv-exit.service failed: exit-code 3"},
+		{"drv-pre.service", service("/bin/sleep 9", "ExecStartPre=/bin/false"), "drv-pre.service failed: exit-code"},
+		{"drv-time.service", service("/bin/sleep 9", "Type=oneshot", "TimeoutStartSec=200ms"), "drv-time.service failed: timeout"},
+		{"drv-none.service", service("/no/such/program", "Type=exec"), "drv-none.service failed: exit-code 203"},
+		{"drv-need.service", "[Unit]\nRequires=drv-missing.service\nAfter=drv-missing.service\n" + service("/bin/sleep 9"), "drv-need.service failed: Unit drv-missing.service not found."},
+		{"drv-bad.service", "[Service]\nType=simple\n", "drv-bad.service failed: Unit drv-bad.service has a bad unit file setting."},
 	} {
 		u := unit.Name(tt.name)
 		r.track(u)
 		r.put(u, tt.text)
 		err := r.Do(t.Context(), agent.Action{Verb: agent.Start, Unit: u})
-		if !errors.Is(err, agent.ErrResult) || !strings.HasPrefix(err.Error(), tt.want) {
+		var failure *agent.Failure
+		if !errors.As(err, &failure) || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %s", u, err, tt.want)
 		}
 	}
 	err := r.Do(t.Context(), agent.Action{Verb: agent.Check, Unit: "drv-bad.service"})
-	if !errors.Is(err, agent.ErrResult) || !strings.Contains(err.Error(), "systemd-analyze verify") {
+	var failure *agent.Failure
+	if !errors.As(err, &failure) || !strings.Contains(err.Error(), "systemd-analyze verify") {
 		t.Errorf("check: %v", err)
 	}
 }
