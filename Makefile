@@ -20,8 +20,13 @@ deps: ## install what the operating system lacks (Debian, Ubuntu; root)
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
 
 build: ## build the programs into bin/
-	@mkdir -p bin
-	@for b in $(BINARIES); do CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$$b ./cmd/$$b || exit 1; done
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./cmd/,$(BINARIES))
+
+demo: deps build ## boot three machines here, run a unit on them, cut the power of one (root)
+	@functional/demo.sh
+
+lab-down: ## take the machines of the demo down (root)
+	@bin/clusterctl lab down
 
 test: deps build test-unit test-functional ## run all tests (root)
 

@@ -1,6 +1,7 @@
 package functional
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -12,8 +13,8 @@ import (
 	"github.com/clusterd/clusterd/functional/lab"
 )
 
-// bin is where make build puts the programs.
-const bin = "../bin"
+// bin is where make build puts the programs, or where the environment says.
+var bin = cmp.Or(os.Getenv("CLUSTERD_BIN"), "../bin")
 
 // prefix begins the name of every lab these tests boot.
 const prefix = "f-"

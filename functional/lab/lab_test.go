@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -13,8 +14,8 @@ import (
 	"time"
 )
 
-// bin is where make build puts the programs.
-const bin = "../../bin"
+// bin is where make build puts the programs, or where the environment says.
+var bin = cmp.Or(os.Getenv("CLUSTERD_BIN"), "../../bin")
 
 // needRoot: these tests boot machines, and say so instead of passing untried.
 func needRoot(t *testing.T) {
