@@ -160,15 +160,19 @@ func (x *Cluster) GetCreatedUnixMs() int64 {
 	return 0
 }
 
-// Member is kept under cluster/members/<machine>: a machine that is, or is
-// about to become, an etcd member.
+// Member is kept under cluster/members/<machine>: a control machine, or one that
+// is about to become one. With embedded etcd it is an etcd member, written by
+// the leader; with an outside etcd the machine writes it itself.
 type Member struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Version        uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
-	EtcdId         uint64                 `protobuf:"varint,2,opt,name=etcd_id,json=etcdId,proto3" json:"etcd_id,omitempty"`
-	PeerUrl        string                 `protobuf:"bytes,3,opt,name=peer_url,json=peerUrl,proto3" json:"peer_url,omitempty"`
+	EtcdId         uint64                 `protobuf:"varint,2,opt,name=etcd_id,json=etcdId,proto3" json:"etcd_id,omitempty"`                        // 0 with an outside etcd
+	PeerUrl        string                 `protobuf:"bytes,3,opt,name=peer_url,json=peerUrl,proto3" json:"peer_url,omitempty"`                      // empty with an outside etcd
 	InitialCluster string                 `protobuf:"bytes,4,opt,name=initial_cluster,json=initialCluster,proto3" json:"initial_cluster,omitempty"` // what the new member's etcd is to be started with
 	Promoted       bool                   `protobuf:"varint,5,opt,name=promoted,proto3" json:"promoted,omitempty"`                                  // false while it is a learner
+	Api            string                 `protobuf:"bytes,6,opt,name=api,proto3" json:"api,omitempty"`                                             // host:port, for all machines to see
+	Gate           string                 `protobuf:"bytes,7,opt,name=gate,proto3" json:"gate,omitempty"`                                           // host:port; empty until it is a control machine
+	Gossip         string                 `protobuf:"bytes,8,opt,name=gossip,proto3" json:"gossip,omitempty"`                                       // host:port
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -236,6 +240,27 @@ func (x *Member) GetPromoted() bool {
 		return x.Promoted
 	}
 	return false
+}
+
+func (x *Member) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *Member) GetGate() string {
+	if x != nil {
+		return x.Gate
+	}
+	return ""
+}
+
+func (x *Member) GetGossip() string {
+	if x != nil {
+		return x.Gossip
+	}
+	return ""
 }
 
 // Unit is kept under units/<unit>.
@@ -1262,13 +1287,16 @@ const file_registry_record_proto_rawDesc = "" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12%\n" +
 	"\x0emembers_wanted\x18\x04 \x01(\rR\rmembersWanted\x12&\n" +
-	"\x0fcreated_unix_ms\x18\x05 \x01(\x03R\rcreatedUnixMs\"\x9b\x01\n" +
+	"\x0fcreated_unix_ms\x18\x05 \x01(\x03R\rcreatedUnixMs\"\xd9\x01\n" +
 	"\x06Member\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x17\n" +
 	"\aetcd_id\x18\x02 \x01(\x04R\x06etcdId\x12\x19\n" +
 	"\bpeer_url\x18\x03 \x01(\tR\apeerUrl\x12'\n" +
 	"\x0finitial_cluster\x18\x04 \x01(\tR\x0einitialCluster\x12\x1a\n" +
-	"\bpromoted\x18\x05 \x01(\bR\bpromoted\"\xbc\x02\n" +
+	"\bpromoted\x18\x05 \x01(\bR\bpromoted\x12\x10\n" +
+	"\x03api\x18\x06 \x01(\tR\x03api\x12\x12\n" +
+	"\x04gate\x18\a \x01(\tR\x04gate\x12\x16\n" +
+	"\x06gossip\x18\b \x01(\tR\x06gossip\"\xbc\x02\n" +
 	"\x04Unit\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04file\x18\x02 \x01(\tR\x04file\x121\n" +

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/clusterd/clusterd/registry/etcd"
 	"github.com/clusterd/clusterd/unit"
 )
 
@@ -37,6 +39,12 @@ type Config struct {
 	OperatorKey   string            //
 	NsrunPath     string            // the nsrun that drop-ins name
 	BrakeFraction float64           // share of missing machines past which nothing moves
+	EtcdEndpoints []string          // host:port of an outside etcd; empty: it is embedded
+	EtcdCA        string            // CA of the outside etcd's certificates
+	EtcdCert      string            // certificate to show it
+	EtcdKey       string            //
+	Control       bool              // with an outside etcd: this is a control machine
+	KeyPrefix     string            // under which the cluster's records lie in etcd
 }
 
 func defaults() Config {
@@ -47,7 +55,7 @@ func defaults() Config {
 		MachineLease: 5 * time.Second, EngineLease: 5 * time.Second,
 		Grace: 30 * time.Second, AwayLimit: 15 * time.Minute,
 		OperatorCert: "/etc/clusterd/operator.crt", OperatorKey: "/etc/clusterd/operator.key",
-		NsrunPath: "/usr/bin/nsrun", BrakeFraction: 0.5,
+		NsrunPath: "/usr/bin/nsrun", BrakeFraction: 0.5, KeyPrefix: etcd.DefaultPrefix,
 	}
 }
 
@@ -118,6 +126,39 @@ func settings() []setting {
 		text("OperatorKey", "key of OperatorCert", func(c *Config) *string { return &c.OperatorKey }, absolute),
 		text("NsrunPath", "nsrun as drop-ins of units call it", func(c *Config) *string { return &c.NsrunPath }, absolute),
 		{
+			key: "EtcdEndpoints", help: "host:port of each member of an outside etcd, for control machines; empty: etcd is embedded",
+			set: func(c *Config, v string) error {
+				c.EtcdEndpoints = strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' })
+				for _, e := range c.EtcdEndpoints {
+					if _, _, err := net.SplitHostPort(e); err != nil {
+						return fmt.Errorf("%q is not host:port", e)
+					}
+				}
+				return nil
+			},
+			get: func(c *Config) string { return strings.Join(c.EtcdEndpoints, " ") },
+		},
+		text("EtcdCA", "CA of the outside etcd's certificates", func(c *Config) *string { return &c.EtcdCA }, absolute),
+		text("EtcdCert", "certificate to show the outside etcd", func(c *Config) *string { return &c.EtcdCert }, absolute),
+		text("EtcdKey", "key of EtcdCert", func(c *Config) *string { return &c.EtcdKey }, absolute),
+		{
+			key: "Control", help: "with an outside etcd: whether this is a control machine",
+			set: func(c *Config, v string) error {
+				yes, no := []string{"yes", "true", "on", "1"}, []string{"no", "false", "off", "0"}
+				if c.Control = slices.Contains(yes, v); !c.Control && !slices.Contains(no, v) {
+					return fmt.Errorf("%q is neither yes nor no", v)
+				}
+				return nil
+			},
+			get: func(c *Config) string {
+				if c.Control {
+					return "yes"
+				}
+				return "no"
+			},
+		},
+		text("KeyPrefix", "prefix of the cluster's records in etcd, such as /clusterd/; clusters that share an etcd differ in it", func(c *Config) *string { return &c.KeyPrefix }, keyPrefix),
+		{
 			key: "LogLevel", help: "debug, info, warn or error",
 			set: func(c *Config, v string) error {
 				if err := c.LogLevel.UnmarshalText([]byte(v)); err != nil {
@@ -177,7 +218,17 @@ func duration(key, help string, least time.Duration, field func(*Config) *time.D
 	}
 }
 
+func keyPrefix(v string) error {
+	if len(v) < 3 || v[0] != '/' || v[len(v)-1] != '/' {
+		return fmt.Errorf("%q does not begin and end with /", v)
+	}
+	return nil
+}
+
 func absolute(v string) error {
+	if v == "" {
+		return nil
+	}
 	if !filepath.IsAbs(v) {
 		return fmt.Errorf("%q is no absolute path", v)
 	}
@@ -240,6 +291,21 @@ func loadConfig(path string, mustExist bool, environ []string) (*sourced, error)
 	}
 	errs = append(errs, c.readEnvironment(environ)...)
 	return c, errors.Join(errs...)
+}
+
+// check finds settings that make no sense together.
+func (c Config) check() error {
+	switch outside := len(c.EtcdEndpoints) > 0; {
+	case c.Control && !outside:
+		return errors.New("Control= goes with EtcdEndpoints= of an outside etcd; with embedded etcd the cluster chooses its control machines itself")
+	case outside && !c.Control:
+		return errors.New("EtcdEndpoints= is for control machines: set Control=yes too, or leave both out, since other machines use a control machine's gate")
+	case outside && (c.EtcdCA == "" || c.EtcdCert == "" || c.EtcdKey == ""):
+		return errors.New("EtcdEndpoints= needs EtcdCA=, EtcdCert= and EtcdKey=: an outside etcd is only spoken to over mutual TLS")
+	case c.DataDir == "" || c.RunDir == "":
+		return errors.New("DataDir= and RunDir= can't be empty")
+	}
+	return nil
 }
 
 func (c *sourced) readFile(path string, src []byte) (errs []error) {

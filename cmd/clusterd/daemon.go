@@ -28,9 +28,6 @@ import (
 	"github.com/clusterd/clusterd/registry/pki"
 )
 
-// keyPrefix is where the cluster's records lie in etcd.
-const keyPrefix = "/clusterd/"
-
 // daemon is what stays the same while this machine's role in the cluster
 // changes from an ordinary machine to a control machine.
 type daemon struct {
@@ -175,6 +172,9 @@ func (d *daemon) listenLocal() (*net.UnixListener, error) {
 
 // roles runs this machine's role, and the next one when that changes.
 func (d *daemon) roles(ctx context.Context) error {
+	if len(d.EtcdEndpoints) > 0 {
+		return d.outside(ctx)
+	}
 	joining := (*registry.Member)(nil)
 	for ctx.Err() == nil {
 		if d.id.Bootstrap || joining != nil || etcd.Initialised(d.etcdDir()) {

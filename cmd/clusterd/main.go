@@ -158,5 +158,5 @@ func (o *options) load(flags *pflag.FlagSet) (*sourced, error) {
 			return nil, err
 		}
 	}
-	return c, nil
+	return c, c.check()
 }

@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 	"sync"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/clusterd/clusterd/agent/gossip"
 	"github.com/clusterd/clusterd/engine"
@@ -31,7 +32,7 @@ func (d *daemon) ordinary(ctx context.Context) (*registry.Member, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	store := etcd.NewStore(conn, keyPrefix)
+	store := etcd.NewStore(conn, d.KeyPrefix)
 	a, err := d.newAgent(ctx, store, false)
 	if err != nil {
 		return nil, err
@@ -103,10 +104,10 @@ func (d *daemon) learnMembers(view registry.View) *registry.Member {
 			continue
 		}
 		members[registry.MachineID(rec.Key[len(registry.MembersPrefix):])] = m
-		if host := hostOf(m.PeerUrl); host != "" && m.Promoted {
-			gates = append(gates, hostPort(host, d.GatePort))
-			apis = append(apis, hostPort(host, d.APIPort))
-			peers = append(peers, hostPort(host, d.GossipPort))
+		if m.Promoted && m.Gate != "" {
+			gates = append(gates, m.Gate)
+			apis = append(apis, m.Api)
+			peers = append(peers, m.Gossip)
 		}
 	}
 	d.mu.Lock()
@@ -120,14 +121,6 @@ func (d *daemon) learnMembers(view registry.View) *registry.Member {
 		}
 	}
 	return members[d.id.Machine]
-}
-
-func hostOf(peerURL string) string {
-	u, err := url.Parse(peerURL)
-	if err != nil {
-		return ""
-	}
-	return u.Hostname()
 }
 
 func (d *daemon) member(m registry.MachineID) (*registry.Member, bool) {
@@ -214,7 +207,9 @@ func (d *daemon) control(ctx context.Context, joining *registry.Member) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := &controller{daemon: d, member: member, store: etcd.NewStore(member.Connection(), keyPrefix), stop: cancel}
+	c := d.newController(member.Connection(), cancel)
+	c.membership = member.Client()
+	c.ended = member.Done()
 	err = c.run(ctx)
 	d.log.Debug("stopping the etcd member")
 	rest, done := context.WithTimeout(context.WithoutCancel(ctx), shutdownMax)
@@ -252,9 +247,15 @@ func (d *daemon) startMember(ctx context.Context, joining *registry.Member) (*et
 // controller is one control machine's work.
 type controller struct {
 	*daemon
-	member *etcd.Member
-	store  *etcd.Store
-	stop   context.CancelCauseFunc
+	conn       *etcd.Connection
+	store      *etcd.Store
+	membership clientv3.Cluster // nil with an outside etcd
+	ended      <-chan struct{}  // closed when the etcd member ended by itself; nil with an outside etcd
+	stop       context.CancelCauseFunc
+}
+
+func (d *daemon) newController(conn *etcd.Connection, stop context.CancelCauseFunc) *controller {
+	return &controller{daemon: d, conn: conn, store: etcd.NewStore(conn, d.KeyPrefix), stop: stop}
 }
 
 // run works until ctx ends. The agent ends first, so that its last words can be
@@ -289,7 +290,7 @@ func (c *controller) run(ctx context.Context) error {
 	side.Go(func() { c.tellStatus(ctx, eng, copied) })
 	side.Go(func() {
 		select {
-		case <-c.member.Done():
+		case <-c.ended:
 			c.stop(errors.New("this machine's etcd member ended by itself; was the machine removed from the cluster? journalctl -u clusterd tells more"))
 		case <-ctx.Done():
 		}
@@ -335,8 +336,8 @@ func (c *controller) serveState(copied *registry.Copy) error {
 
 func (c *controller) serveGate(ctx context.Context, l net.Listener) error {
 	g, err := gate.New(gate.Config{
-		Backend: c.member.Connection(),
-		Prefix:  keyPrefix,
+		Backend: c.conn,
+		Prefix:  c.KeyPrefix,
 		TLS:     c.credentials.ServerTLS(pki.Machine, pki.Control),
 		Identify: func(state tls.ConnectionState) (registry.MachineID, error) {
 			id, err := pki.IdentityOf(state.PeerCertificates[0])
@@ -360,7 +361,10 @@ func (c *controller) newEngine() (*engine.Engine, error) {
 			Grace: c.Grace, AwayLimit: c.AwayLimit,
 		},
 		WhileLeading: func(ctx context.Context, guard registry.Guard) {
-			m := etcd.Membership{Store: c.store, Cluster: c.member.Client(), Guard: guard, Log: c.log}
+			if c.membership == nil {
+				return
+			}
+			m := etcd.Membership{Store: c.store, Cluster: c.membership, Guard: guard, Log: c.log}
 			if err := m.Run(ctx); err != nil && ctx.Err() == nil {
 				c.log.Error("membership of etcd is not kept", "error", err)
 			}
@@ -394,7 +398,7 @@ func (c *controller) tellStatus(ctx context.Context, e *engine.Engine, copied *r
 		}
 		status := "control machine of cluster " + c.id.Cluster
 		switch {
-		case c.member.Leader() == "":
+		case !c.conn.HasLeader():
 			status += "; etcd has no quorum: units stay as they are, nothing can be changed"
 		case e.Leading():
 			status += "; its engine leads"

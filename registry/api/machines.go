@@ -38,13 +38,20 @@ func planRemoval(p *picture, text string, force bool) ([]registry.Guard, []regis
 	}
 	rec, _ := p.view.Get(registry.MachineKey(m))
 	guards := []registry.Guard{{Key: rec.Key, Modified: rec.Modified}}
-	if !force {
-		guards = append(guards, registry.Guard{Key: registry.AliveKey(m)})
-	}
-	return guards, []registry.Op{
+	ops := []registry.Op{
 		{Delete: registry.Single(registry.MachineKey(m))},
 		{Delete: registry.Prefix(registry.SettingsPrefix + string(m) + "/")},
-	}, nil
+	}
+	alive, living := p.view.Get(registry.AliveKey(m))
+	switch mark, away := p.view.Get(registry.AwayKey(m)); {
+	case living && away:
+		// Its clusterd has stopped, what its lease keeps is of the past.
+		guards = append(guards, registry.Guard{Key: mark.Key, Modified: mark.Modified})
+		ops = append(ops, registry.Op{Delete: registry.Single(alive.Key)})
+	case !force:
+		guards = append(guards, registry.Guard{Key: registry.AliveKey(m)})
+	}
+	return guards, ops, nil
 }
 
 func (s *Server) setMachine(c *Control, w http.ResponseWriter, r *http.Request) error {

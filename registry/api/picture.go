@@ -105,36 +105,47 @@ func (p *picture) machine(m registry.MachineID) *machineInfo {
 }
 
 // state is the machine's state word, what more there is to say, and its
-// incarnation when it is alive.
+// incarnation while it keeps a lease. An away mark counts for more than the
+// lease, which outlives the clusterd that left the mark by some seconds.
 func (p *picture) state(m registry.MachineID) (state, why, incarnation string) {
+	living := false
 	if rec, ok := p.view.Get(registry.AliveKey(m)); ok {
+		living = true
 		if a, err := registry.Decode[registry.Alive](rec); err == nil {
 			incarnation = a.GetIncarnation()
 		}
-		if p.health.suspected != nil && p.health.suspected(m) {
-			return StateSuspect, "other machines can't reach it", incarnation
-		}
-		return StateAlive, "", incarnation
 	}
 	if rec, ok := p.view.Get(registry.AwayKey(m)); ok {
-		a, err := registry.Decode[registry.Away](rec)
-		if err != nil {
-			return StateAway, err.Error(), ""
-		}
-		since := time.UnixMilli(a.GetSinceUnixMs())
-		switch until := since.Add(p.health.awayLimit); {
-		case a.GetShutdown():
-			return StateDead, "shut down at " + clock(since), ""
-		case p.now.Before(until):
-			return StateAway, fmt.Sprintf("clusterd stopped at %s; its units are held until %s", clock(since), clock(until)), ""
-		default:
-			return StateDead, fmt.Sprintf("clusterd stopped at %s, longer ago than AwayLimit=%v", clock(since), p.health.awayLimit), ""
-		}
+		state, why = p.away(rec, living)
+		return state, why, incarnation
 	}
-	if p.health.dead != nil && p.health.dead(m) {
+	switch {
+	case living && p.health.suspected != nil && p.health.suspected(m):
+		return StateSuspect, "other machines can't reach it", incarnation
+	case living:
+		return StateAlive, "", incarnation
+	case p.health.dead != nil && p.health.dead(m):
 		return StateDead, "it keeps no lease", ""
 	}
 	return StateSilent, "its lease ran out", ""
+}
+
+// away is the state of a machine that left the mark rec.
+func (p *picture) away(rec registry.Record, living bool) (state, why string) {
+	a, err := registry.Decode[registry.Away](rec)
+	if err != nil {
+		return StateAway, err.Error()
+	}
+	since := time.UnixMilli(a.GetSinceUnixMs())
+	switch until := since.Add(p.health.awayLimit); {
+	case a.GetShutdown() && living:
+		return StateAway, "shutting down since " + clock(since)
+	case a.GetShutdown():
+		return StateDead, "shut down at " + clock(since)
+	case living || p.now.Before(until):
+		return StateAway, fmt.Sprintf("clusterd stopped at %s; its units are held until %s", clock(since), clock(until))
+	}
+	return StateDead, fmt.Sprintf("clusterd stopped at %s, longer ago than AwayLimit=%v", clock(since), p.health.awayLimit)
 }
 
 func clock(t time.Time) string { return t.UTC().Format("15:04:05 MST") }

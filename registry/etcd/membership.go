@@ -175,7 +175,7 @@ func candidates(view registry.View) ([]Candidate, error) {
 		c.Machine = registry.MachineID(strings.TrimPrefix(rec.Key, registry.MachinesPrefix))
 		_, c.Alive = view.Get(registry.AliveKey(c.Machine))
 		if machine, err := registry.Decode[registry.Machine](rec); err == nil {
-			c.Peer = machine.EtcdPeer
+			c.Peer, c.API, c.Gate, c.Gossip = machine.EtcdPeer, machine.Api, machine.Gate, machine.Gossip
 		}
 		all = append(all, c)
 	}

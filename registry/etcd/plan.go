@@ -20,6 +20,8 @@ type Candidate struct {
 	Machine registry.MachineID
 	Peer    string // host:port; empty if it can't be a member
 	Alive   bool
+	// API, Gate and Gossip are what its record tells other machines.
+	API, Gate, Gossip string
 }
 
 // EtcdMember is a member of etcd.
@@ -159,8 +161,10 @@ func (m members) record(records map[registry.MachineID]*registry.Member) (Member
 			InitialCluster: m.initialCluster(),
 			Promoted:       !e.Learner,
 		}
-		have := records[e.Machine]
-		if have == nil || have.EtcdId != want.EtcdId || have.PeerUrl != want.PeerUrl || have.Promoted != want.Promoted {
+		if c, ok := m.machine[e.Machine]; ok {
+			want.Api, want.Gate, want.Gossip = c.API, c.Gate, c.Gossip
+		}
+		if !sameMember(records[e.Machine], want) {
 			return MembershipStep{Kind: WriteRecord, Machine: e.Machine, Record: want}, "etcd's members changed"
 		}
 	}
@@ -174,6 +178,13 @@ func (m members) record(records map[registry.MachineID]*registry.Member) (Member
 		return MembershipStep{Kind: DeleteRecord, Machine: stale}, "it is not an etcd member"
 	}
 	return MembershipStep{}, ""
+}
+
+// sameMember leaves the initial cluster aside: it matters only to a member's
+// first start.
+func sameMember(have, want *registry.Member) bool {
+	return have != nil && have.EtcdId == want.EtcdId && have.PeerUrl == want.PeerUrl && have.Promoted == want.Promoted &&
+		have.Api == want.Api && have.Gate == want.Gate && have.Gossip == want.Gossip
 }
 
 func (m members) initialCluster() string {
