@@ -158,8 +158,28 @@ func TestMachines(t *testing.T) {
 		t.Errorf("away too long %s", got)
 	}
 	r.alive(machineB)
+	r.write(registry.Op{Delete: registry.Single(registry.AwayKey(machineB))})
 	if got := states(); got != "alpha alive, beta alive" {
 		t.Errorf("back %s", got)
+	}
+}
+
+func TestA16_MachineIsAwayWhileItsLeaseLasts(t *testing.T) {
+	r := newRig(t)
+	r.machine(machineB, "beta", "127.0.0.1:1")
+	r.alive(machineB)
+	r.put(registry.AwayKey(machineB), &registry.Away{SinceUnixMs: r.clock.now().UnixMilli()})
+	r.assign(machineB, "web.service", registry.Target_LAUNCHED)
+	r.observe(machineB, "web.service", "active", "running")
+	if got, want := r.list(), "web.service unknown [beta away: assigned launched loaded/active/running]\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	// So it can be removed at once, too.
+	if err := r.client.RemoveMachine(r.ctx, "beta", false); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := r.store.Range(r.ctx, registry.Single(registry.AliveKey(machineB))); err != nil || len(rest.Records) != 0 {
+		t.Errorf("left behind: %v, %v", rest, err)
 	}
 }
 
