@@ -157,7 +157,7 @@ func settings() []setting {
 				return "no"
 			},
 		},
-		text("KeyPrefix", "prefix of the cluster's records in etcd, such as /clusterd/; clusters that share an etcd differ in it", func(c *Config) *string { return &c.KeyPrefix }, keyPrefix),
+		text("KeyPrefix", "prefix of the cluster's records in etcd; clusters that share an etcd differ in it (clusterd init)", func(c *Config) *string { return &c.KeyPrefix }, keyPrefix),
 		{
 			key: "LogLevel", help: "debug, info, warn or error",
 			set: func(c *Config, v string) error {

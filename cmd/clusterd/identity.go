@@ -18,6 +18,7 @@ type identity struct {
 	Address   string             `json:"address"`
 	Bootstrap bool               `json:"bootstrap"`        // this machine made the cluster
 	Members   int                `json:"members"`          // how many etcd members it was made for
+	KeyPrefix string             `json:"keyPrefix"`        // of the cluster's records in etcd
 	Gates     []string           `json:"gates,omitempty"`  // host:port, known at the time of joining
 	APIs      []string           `json:"apis,omitempty"`   // host:port of control machines
 	Gossip    []string           `json:"gossip,omitempty"` // host:port

@@ -83,7 +83,7 @@ func initCluster(c Config, now time.Time) (*identity, error) {
 	if _, err := rand.Read(random); err != nil {
 		return nil, err
 	}
-	id.Cluster, id.Bootstrap, id.Members = hex.EncodeToString(random), true, c.Members
+	id.Cluster, id.Bootstrap, id.Members, id.KeyPrefix = hex.EncodeToString(random), true, c.Members, c.KeyPrefix
 	if err := writeAuthorities(pkiDir(c.DataDir), id, now); err != nil {
 		return nil, err
 	}

@@ -95,6 +95,7 @@ func joinCluster(ctx context.Context, c Config, token pki.Token, now time.Time) 
 			return nil, err
 		}
 	}
-	id.Cluster, id.Gates, id.APIs, id.Gossip = joined.Cluster, joined.Gates, joined.APIs, joined.Gossip
+	id.Cluster, id.KeyPrefix = joined.Cluster, joined.KeyPrefix
+	id.Gates, id.APIs, id.Gossip = joined.Gates, joined.APIs, joined.Gossip
 	return id, writeIdentity(c.DataDir, id)
 }

@@ -27,7 +27,7 @@ func (d *daemon) outside(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	if err := d.becomeControl(ctx, etcd.NewStore(conn, d.KeyPrefix)); err != nil || ctx.Err() != nil {
+	if err := d.becomeControl(ctx, etcd.NewStore(conn, d.id.KeyPrefix)); err != nil || ctx.Err() != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

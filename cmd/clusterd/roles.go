@@ -32,7 +32,7 @@ func (d *daemon) ordinary(ctx context.Context) (*registry.Member, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	store := etcd.NewStore(conn, d.KeyPrefix)
+	store := etcd.NewStore(conn, d.id.KeyPrefix)
 	a, err := d.newAgent(ctx, store, false)
 	if err != nil {
 		return nil, err
@@ -255,7 +255,7 @@ type controller struct {
 }
 
 func (d *daemon) newController(conn *etcd.Connection, stop context.CancelCauseFunc) *controller {
-	return &controller{daemon: d, conn: conn, store: etcd.NewStore(conn, d.KeyPrefix), stop: stop}
+	return &controller{daemon: d, conn: conn, store: etcd.NewStore(conn, d.id.KeyPrefix), stop: stop}
 }
 
 // run works until ctx ends. The agent ends first, so that its last words can be
@@ -326,6 +326,7 @@ func (c *controller) serveState(copied *registry.Copy) error {
 	}
 	return c.server.SetControl(&api.Control{
 		Store: c.store, Copy: copied, Authority: authority, PeerAuthority: peerAuthority, GossipKey: key,
+		KeyPrefix: c.id.KeyPrefix,
 		Suspected: func(m registry.MachineID) bool {
 			s := c.gossip.State(m)
 			return s == gossip.Suspect || s == gossip.Dead
@@ -337,7 +338,7 @@ func (c *controller) serveState(copied *registry.Copy) error {
 func (c *controller) serveGate(ctx context.Context, l net.Listener) error {
 	g, err := gate.New(gate.Config{
 		Backend: c.conn,
-		Prefix:  c.KeyPrefix,
+		Prefix:  c.id.KeyPrefix,
 		TLS:     c.credentials.ServerTLS(pki.Machine, pki.Control),
 		Identify: func(state tls.ConnectionState) (registry.MachineID, error) {
 			id, err := pki.IdentityOf(state.PeerCertificates[0])

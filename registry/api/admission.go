@@ -47,6 +47,7 @@ type Joined struct {
 	APIs        []string `json:"apis"`        // host:port of the control machines' APIs
 	Gates       []string `json:"gates"`       // host:port of their gates
 	Gossip      []string `json:"gossip"`      // host:port of gossip peers
+	KeyPrefix   string   `json:"keyPrefix"`   // of the cluster's records in etcd
 }
 
 // RenewRequest asks for a certificate of the caller's own identity over a key

@@ -22,6 +22,9 @@ type Control struct {
 	Authority     *pki.Authority
 	PeerAuthority *pki.Authority
 	GossipKey     []byte
+	// KeyPrefix is where the cluster's records lie in etcd; machines that join
+	// are told.
+	KeyPrefix string
 	// Suspected says whether gossip can't reach a machine; nil: always can.
 	Suspected func(registry.MachineID) bool
 	// DeadAfter is how long a machine may be without its lease before it is

@@ -126,6 +126,7 @@ func (s *Server) join(c *Control, w http.ResponseWriter, r *http.Request) error 
 	}
 	reply := contacts(view, s.Machine)
 	reply.Cluster, reply.CA, reply.GossipKey = s.Cluster, c.Authority.CertificatePEM(), c.GossipKey
+	reply.KeyPrefix = c.KeyPrefix
 	reply.Certificate = pki.EncodeCertificate(cert)
 	// Last of all, so that a token is only spent on a machine that gets its answer.
 	if err := c.spendToken(r.Context(), request.Secret, s.Now()); err != nil {
