@@ -16,6 +16,7 @@ import (
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/clusterd/clusterd/agent"
 	"github.com/clusterd/clusterd/agent/gossip"
@@ -123,7 +124,8 @@ func newDaemon(c Config, id *identity, log *slog.Logger) (*daemon, error) {
 			Endpoints: d.apis,
 			CA:        d.pki.File(pki.CACertificate), Certificate: c.OperatorCert, Key: c.OperatorKey,
 		},
-		Log: log,
+		Gather: prometheus.DefaultGatherer, // etcd's metrics, Go's and this process's
+		Log:    log,
 	})
 	return d, err
 }

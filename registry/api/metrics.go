@@ -21,8 +21,12 @@ func newMetrics(s *Server) (*metrics, error) {
 		problems: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "clusterd_api_problems_total", Help: "Calls of the API answered with an error, by HTTP status.",
 		}, []string{"status"}),
-		handler: promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}),
 	}
+	all := prometheus.Gatherers{s.Metrics}
+	if s.Gather != nil {
+		all = append(all, s.Gather)
+	}
+	m.handler = promhttp.HandlerFor(all, promhttp.HandlerOpts{})
 	control := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "clusterd_control", Help: "1 on a control machine.",
 	}, func() float64 {

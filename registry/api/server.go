@@ -33,7 +33,10 @@ type Config struct {
 	Forward Forward
 	// Metrics is served, with the API's own added; nil makes a new one.
 	Metrics *prometheus.Registry
-	Log     *slog.Logger
+	// Gather is served among the metrics as well, such as those of etcd and of
+	// this process; nil: there are none.
+	Gather prometheus.Gatherer
+	Log    *slog.Logger
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
