@@ -20,13 +20,13 @@ import (
 // two busy cores even a second can be long.
 const soon = 30 * time.Second
 
-// cluster is a lab's cluster as a test sees it: through clusterctl.
+// cluster is a lab's cluster as a test or benchmark sees it: through clusterctl.
 type cluster struct {
-	*testing.T
+	testing.TB
 	lab *lab.Lab
 }
 
-func newCluster(t *testing.T, l *lab.Lab) *cluster { return &cluster{T: t, lab: l} }
+func newCluster(t testing.TB, l *lab.Lab) *cluster { return &cluster{TB: t, lab: l} }
 
 // result is what a command did.
 type result struct {

@@ -72,8 +72,9 @@ func (s *shared) cluster(t *testing.T) *cluster {
 	return newCluster(t, s.lab)
 }
 
+// down does nothing unless a test has booted it: another run may have one.
 func (s *shared) down() error {
-	if *keep {
+	if *keep || s.lab == nil {
 		return nil
 	}
 	_, err := lab.Down(sharedName)
@@ -89,8 +90,9 @@ func up(ctx context.Context, o lab.Options) (*lab.Lab, error) {
 	return lab.Up(ctx, o)
 }
 
-// ownCluster boots a cluster for a test that breaks something in it.
-func ownCluster(t *testing.T, o lab.Options) *cluster {
+// ownCluster boots a cluster for a test that breaks something in it, or
+// measures.
+func ownCluster(t testing.TB, o lab.Options) *cluster {
 	t.Helper()
 	o.Name = prefix + o.Name
 	t.Cleanup(func() {
