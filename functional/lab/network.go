@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -188,4 +189,14 @@ func (p places) removeNetwork() error {
 		return err
 	}
 	return nil
+}
+
+// Dial opens a TCP connection from beside the machines, where nobody has
+// credentials, to an IP address and port of one.
+func (l *Lab) Dial(ctx context.Context, address string) (conn net.Conn, err error) {
+	err = inNetns(l.netnsPath(), func() error {
+		conn, err = (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, "tcp4", address)
+		return err
+	})
+	return conn, err
 }
