@@ -28,12 +28,17 @@ func (l *launch) wait(signals <-chan os.Signal) int {
 	forwarded := make(chan unix.Signal, 1)
 	go func() {
 		defer close(forwarded)
+		asked := 0
 		for {
 			select {
 			case <-done:
 				return
 			case s := <-signals:
-				if sig := s.(unix.Signal); l.forward(sig) {
+				sig := s.(unix.Signal)
+				if sig == unix.SIGTERM || sig == unix.SIGINT {
+					asked++
+				}
+				if l.forward(sig, asked >= insistence) {
 					forwarded <- sig
 					return
 				}
@@ -52,13 +57,17 @@ func (l *launch) wait(signals <-chan os.Signal) int {
 	return status.ExitStatus()
 }
 
+// insistence is the number of times INT or TERM is said to a container before
+// it is killed: a shell that waits for a child hears them, and goes on waiting.
+const insistence = 3
+
 // forward passes one signal on. A first process that is deaf to a signal that
 // should end it would live on for ever; it is killed, and the answer is true.
-func (l *launch) forward(sig unix.Signal) bool {
+func (l *launch) forward(sig unix.Signal, kill bool) bool {
 	switch sig {
 	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT:
 		settled(l.pid)
-		if deaf(l.pid, sig) {
+		if kill || deaf(l.pid, sig) {
 			unix.PidfdSendSignal(l.pidfd, unix.SIGKILL, nil, 0)
 			return true
 		}

@@ -27,10 +27,12 @@ func (s program) compile(b *builder, in *inputs) {
 			"find "+c, unix.SYS_FACCESSAT2, unix.AT_FDCWD, c, unix.X_OK, unix.AT_EACCESS)
 	}
 	for _, c := range list {
-		b.unless(func() { b.fail("run "+c, unix.EACCES, ExitNotExecutable) },
-			"find "+c, unix.SYS_FACCESSAT2, unix.AT_FDCWD, c, unix.F_OK, 0)
+		b.unless(func() {
+			b.call("run "+c, unix.SYS_FACCESSAT2, unix.AT_FDCWD, c, unix.X_OK, unix.AT_EACCESS).exit = ExitNotExecutable
+		}, "find "+c, unix.SYS_FACCESSAT2, unix.AT_FDCWD, c, unix.F_OK, 0)
 	}
-	b.fail("find "+s.Argv[0]+" in "+s.Path, unix.ENOENT, ExitNotFound)
+	nothing := b.call("find "+s.Argv[0]+" in "+s.Path, unix.SYS_OPENAT, unix.AT_FDCWD, "", unix.O_PATH, 0) // always ENOENT
+	nothing.missing = ExitNotFound
 }
 
 // unless compiles a question, and what to do when the answer is yes: the ops
@@ -42,18 +44,6 @@ func (b *builder) unless(then func(), what string, nr uintptr, args ...any) {
 	jump := len(b.ops) - 1
 	then()
 	b.ops[jump].skip = uint64(len(b.ops) - 1 - jump)
-}
-
-// fail compiles an end with a message and an exit code. The call is one that
-// gives the wanted errno whatever the container looks like.
-func (b *builder) fail(what string, errno unix.Errno, exit uint64) {
-	var o *op
-	if errno == unix.ENOENT {
-		o = b.call(what, unix.SYS_OPENAT, unix.AT_FDCWD, "", unix.O_PATH, 0)
-	} else {
-		o = b.call(what, unix.SYS_SETHOSTNAME, "", -1)
-	}
-	o.exit, o.missing = exit, exit
 }
 
 // environment lays out the program's environment. HOME is known only behind the

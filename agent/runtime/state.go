@@ -67,8 +67,12 @@ type Container struct {
 // Running reports whether the container's own first process is there.
 func (c *Container) Running() bool { return c.Live != nil && !c.Live.Setting }
 
-// SystemDir is root's; without root each user has an own.
+// SystemDir is root's; without root each user has an own. NSRUN_DIR in the
+// environment puts everything below that directory instead, for trying things.
 func SystemDir() *Dir {
+	if dir := os.Getenv("NSRUN_DIR"); dir != "" {
+		return NewDir(dir, filepath.Join(dir, "run"))
+	}
 	if os.Geteuid() == 0 {
 		return NewDir("/var/lib/nsrun", "/run/nsrun")
 	}
@@ -95,6 +99,9 @@ func (d *Dir) Volume(name string) (string, error) {
 	}
 	return dir, nil
 }
+
+// Images returns the directory of the image store.
+func (d *Dir) Images() string { return filepath.Join(d.data, "images") }
 
 func (d *Dir) container(name string) string { return filepath.Join(d.data, "containers", name) }
 func (d *Dir) live(name string) string      { return filepath.Join(d.run, "live", name) }

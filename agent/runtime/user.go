@@ -54,12 +54,15 @@ func lookUp(spec string, passwd, group []byte) (userIDs, error) {
 			}
 			gid, _ = numeric(g[2])
 		}
-		u.gid = gid
+		u.gid, u.groups = gid, []int32{gid}
 		return u, nil
 	}
+	// Its own group is among them: a file that refuses that group refuses the
+	// user, then, even after it has changed its group (CVE-2022-36109).
+	u.groups = append(u.groups, u.gid)
 	if entry != nil {
 		find(group, 4, func(f []string) bool {
-			if gid, ok := numeric(f[2]); ok && slices.Contains(strings.Split(f[3], ","), entry[0]) && len(u.groups) < groupsMax {
+			if gid, ok := numeric(f[2]); ok && gid != u.gid && slices.Contains(strings.Split(f[3], ","), entry[0]) && len(u.groups) < groupsMax {
 				u.groups = append(u.groups, gid)
 			}
 			return false

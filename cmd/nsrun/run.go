@@ -142,7 +142,7 @@ func (a *app) run(args []string) error {
 
 // image finds the image to run; one that isn't here is pulled, as docker does.
 func (a *app) image(o *runOptions) (*image.Image, error) {
-	store, err := image.Open(image.Dir)
+	store, err := image.Open(a.dir.Images())
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	main := func(name string) func() {
+		return func() { os.Exit(run(append([]string{name}, os.Args[1:]...), os.Stdout, os.Stderr)) }
+	}
+	testscript.Main(m, map[string]func(){"nsrun": main("nsrun"), "docker": main("docker")})
+}
+
+// needRoot fails a test that makes name-spaces: CI is root, and a test that is
+// left out there proves nothing.
+func needRoot(t interface{ Fatal(...any) }) {
+	if os.Geteuid() != 0 {
+		t.Fatal("these tests start containers: run them as root")
+	}
+}
+
+// busybox makes a root directory with nothing but a static busybox in it.
+func busybox(t interface{ Fatal(...any) }, dir string) {
+	program, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Fatal("busybox: not found; install busybox-static")
+	}
+	data, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "bin/busybox"), data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range strings.Fields("sh true echo ls cat id mount ps sleep kill readlink stat hostname env pwd touch mkdir rm chmod wc grep ifconfig") {
+		if err := os.Symlink("busybox", filepath.Join(dir, "bin", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestScripts(t *testing.T) {
+	needRoot(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			busybox(e.T(), filepath.Join(e.WorkDir, "root"))
+			if err := os.Mkdir(filepath.Join(e.WorkDir, "tiny"), 0o755); err != nil {
+				return err
+			}
+			if err := os.Link(filepath.Join(e.WorkDir, "root/bin/busybox"), filepath.Join(e.WorkDir, "tiny/busybox")); err != nil {
+				return err
+			}
+			e.Setenv("NSRUN_DIR", filepath.Join(e.WorkDir, "state"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+	})
+}
+
+// exits runs a command and compares its exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if err != nil || neg {
+		ts.Fatalf("usage: exits CODE COMMAND…")
+	}
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// TestImports keeps the run path small: what is imported is initialised at every
+// start, and net/http alone would cost half of one.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".").CombinedOutput()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, out)
+	}
+	allowed := strings.Fields(`golang.org/x/sys/unix
+		github.com/clusterd/clusterd/agent/image github.com/clusterd/clusterd/agent/runtime
+		github.com/clusterd/clusterd/agent/runtime/startlimit github.com/clusterd/clusterd/cmd/nsrun`)
+	for _, dep := range strings.Fields(string(out)) {
+		if !slices.Contains(allowed, dep) {
+			t.Errorf("nsrun imports %s: it would be initialised at every start of a container; leave it to nsrun-image", dep)
+		}
+	}
+	out, err = exec.Command("go", "list", "-deps", ".").CombinedOutput()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, out)
+	}
+	for _, dep := range strings.Fields(string(out)) {
+		if slices.Contains(strings.Fields("net net/http crypto/tls regexp math/big encoding/gob text/template"), dep) {
+			t.Errorf("nsrun imports %s: too dear for every start of a container", dep)
+		}
+	}
+}

@@ -1,0 +1,418 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// manager plays systemd: it listens for notifications, starts nsrun as its
+// child, and reaps whoever becomes its child by that.
+type manager struct {
+	t      *testing.T
+	dir    string // NSRUN_DIR and the root directory
+	socket *net.UnixConn
+	output output
+}
+
+// output is a file that collects what is printed. A pipe would not do: a handed
+// over container holds it open, and exec.Cmd waits for its end.
+type output struct{ *os.File }
+
+func (o output) String() string {
+	data, _ := os.ReadFile(o.Name())
+	return string(data)
+}
+
+func newManager(t *testing.T) *manager {
+	needRoot(t)
+	m := &manager{t: t, dir: t.TempDir()}
+	busybox(t, filepath.Join(m.dir, "root"))
+	file, err := os.OpenFile(filepath.Join(m.dir, "output"), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	m.output = output{file}
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(m.dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Close() })
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.socket = socket
+	return m
+}
+
+// command is nsrun run in the manager's directory, as systemd would start it.
+func (m *manager) command(env []string, args ...string) *exec.Cmd {
+	m.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	// The shell becomes nsrun, so that SYSTEMD_EXEC_PID is right. testscript's
+	// main looks at the name it is called by.
+	link := filepath.Join(m.dir, "nsrun")
+	if err := os.Symlink(self, link); err != nil && !os.IsExist(err) {
+		m.t.Fatal(err)
+	}
+	line := append([]string{"-c", `SYSTEMD_EXEC_PID=$$ exec "$0" "$@"`, link}, args...)
+	cmd := exec.Command("/bin/sh", line...)
+	cmd.Env = append([]string{"PATH=/bin:/usr/bin", "NSRUN_DIR=" + filepath.Join(m.dir, "state")}, env...)
+	cmd.Stdout, cmd.Stderr = m.output.File, m.output.File
+	return cmd
+}
+
+// message reads one notification and who sent it. A descriptor that comes with
+// it is closed, which is how systemd answers a barrier.
+func (m *manager) message(limit time.Duration) (text string, sender int, err error) {
+	m.socket.SetReadDeadline(time.Now().Add(limit))
+	data, oob := make([]byte, 4096), make([]byte, 4096)
+	n, oobn, _, _, err := m.socket.ReadMsgUnix(data, oob)
+	if err != nil {
+		return "", 0, err
+	}
+	parts, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil {
+		return "", 0, err
+	}
+	for _, part := range parts {
+		if cred, err := unix.ParseUnixCredentials(&part); err == nil {
+			sender = int(cred.Pid)
+		}
+		if fds, err := unix.ParseUnixRights(&part); err == nil {
+			for _, fd := range fds {
+				unix.Close(fd)
+			}
+		}
+	}
+	return string(data[:n]), sender, nil
+}
+
+// handOver starts a container and takes it over. It returns the main process
+// and whether that said READY=1.
+func (m *manager) handOver(args ...string) (pid int, ready bool) {
+	m.t.Helper()
+	cmd := m.command([]string{"NOTIFY_SOCKET=" + filepath.Join(m.dir, "notify")}, args...)
+	if err := cmd.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	text, sender, err := m.message(10 * time.Second)
+	if err != nil || sender != cmd.Process.Pid {
+		m.t.Fatalf("first message %q of %d: %v; want MAINPID= of nsrun %d\n%s", text, sender, err, cmd.Process.Pid, m.output)
+	}
+	if pid, err = strconv.Atoi(strings.TrimPrefix(text, "MAINPID=")); err != nil {
+		m.t.Fatalf("first message %q, want MAINPID=", text)
+	}
+	if parent := statField(m.t, pid, "PPid"); parent != strconv.Itoa(os.Getpid()) {
+		m.t.Errorf("the main process's parent is %s, want systemd (%d)", parent, os.Getpid())
+	}
+	if text, _, err = m.message(10 * time.Second); text != "BARRIER=1" {
+		m.t.Fatalf("second message %q: %v; want BARRIER=1", text, err)
+	}
+	if err := cmd.Wait(); err != nil {
+		m.t.Errorf("nsrun: %v; want exit 0\n%s", err, m.output)
+	}
+	// READY=1 comes before the exec, or never: then the process has ended.
+	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
+		text, sender, err = m.message(20 * time.Millisecond)
+		if err == nil {
+			if text != "READY=1" || sender != pid {
+				m.t.Errorf("message %q of %d, want READY=1 of the main process %d", text, sender, pid)
+			}
+			return pid, true
+		}
+		if ended(pid) {
+			return pid, false
+		}
+	}
+	m.t.Fatalf("neither READY=1 nor an end of process %d in 10s", pid)
+	return 0, false
+}
+
+// ended reports whether our child has ended, leaving it to be reaped.
+func ended(pid int) bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err == nil && info.Signo != 0
+}
+
+func reap(t *testing.T, pid int) unix.WaitStatus {
+	t.Helper()
+	for until := time.Now().Add(20 * time.Second); !ended(pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			unix.Kill(pid, unix.SIGKILL)
+			t.Fatalf("process %d still runs after 20s", pid)
+		}
+	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(pid, &status, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	return status
+}
+
+func statField(t *testing.T, pid int, key string) string {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut("\n"+string(data), "\n"+key+":")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(line)
+}
+
+func (m *manager) nsrun(args ...string) (string, int) {
+	m.t.Helper()
+	cmd := m.command(nil, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Run()
+	return out.String(), cmd.ProcessState.ExitCode()
+}
+
+func (m *manager) run(args ...string) []string {
+	return append([]string{"run", "--rootfs", filepath.Join(m.dir, "root")}, args...)
+}
+
+func TestB02_HandedOverProcessIsSystemdsOwn(t *testing.T) {
+	m := newManager(t)
+	pid, ready := m.handOver(m.run("--name", "web", "sh", "-c", "trap 'exit 9' TERM; while true; do sleep 0.05; done")...)
+	if !ready {
+		t.Fatalf("not ready:\n%s", m.output)
+	}
+	for until := time.Now().Add(5 * time.Second); statField(t, pid, "Name") != "sh" && time.Now().Before(until); time.Sleep(time.Millisecond) {
+	}
+	if name := statField(t, pid, "Name"); name != "sh" {
+		t.Errorf("the main process is %q, want the program itself", name)
+	}
+	if ids := statField(t, pid, "Uid"); strings.HasPrefix(ids, "0\t") {
+		t.Errorf("its user ids are %s: root outside", ids)
+	}
+	if out, code := m.nsrun("ps"); code != 0 || !strings.Contains(out, "Up ") {
+		t.Errorf("ps: exit %d\n%s", code, out)
+	}
+	if out, code := m.nsrun("run", "--name", "web", "--rootfs", "/", "true"); code != 125 || !strings.Contains(out, "nsrun stop web") {
+		t.Errorf("a second one of the name: exit %d, %s; want 125 and the way out", code, out)
+	}
+	if out, code := m.nsrun("stop", "web"); code != 0 {
+		t.Errorf("stop: exit %d, %s", code, out)
+	}
+	if status := reap(t, pid); !status.Exited() || status.ExitStatus() != 9 {
+		t.Errorf("status %v, want exit 9: the TERM handler's", status)
+	}
+}
+
+func TestB03_ExitCodeIsAlwaysTheProgramsOwn(t *testing.T) {
+	m := newManager(t)
+	for i := range 100 {
+		pid, ready := m.handOver(m.run("--rm", "sh", "-c", "exit 3")...)
+		if status := reap(t, pid); !ready || !status.Exited() || status.ExitStatus() != 3 {
+			t.Fatalf("start %d: ready %v, status %v; want exit 3\n%s", i, ready, status, m.output)
+		}
+	}
+}
+
+func TestB03_MissingOrForbiddenProgramFailsTheStart(t *testing.T) {
+	m := newManager(t)
+	for _, row := range []struct {
+		program string
+		want    int
+	}{{"nosuch", 127}, {"/bin/nosuch", 127}, {"/bin", 126}, {"/etc", 126}} {
+		if err := os.MkdirAll(filepath.Join(m.dir, "root/etc"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		pid, ready := m.handOver(m.run("--rm", row.program)...)
+		if status := reap(t, pid); ready || status.ExitStatus() != row.want {
+			t.Errorf("%s: ready %v, status %v; want not ready, exit %d", row.program, ready, status, row.want)
+		}
+	}
+}
+
+func TestA05_StopOfADeafProcessIsQuickAndClean(t *testing.T) {
+	m := newManager(t)
+	for _, extra := range [][]string{nil, {"--userns=host"}} {
+		args := append(append(m.run("--name", "loop"), extra...), "sh", "-c", "while true; do sleep 1; done")
+		pid, ready := m.handOver(args...)
+		if !ready {
+			t.Fatalf("not ready:\n%s", m.output)
+		}
+		start := time.Now()
+		if out, code := m.nsrun("stop", "loop"); code != 0 {
+			t.Errorf("stop: exit %d, %s", code, out)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("stop took %v, want at most 1s", took)
+		}
+		// systemd counts HUP, INT, TERM and PIPE as clean.
+		if status := reap(t, pid); !status.Signaled() || status.Signal() != unix.SIGINT {
+			t.Errorf("status %v, want SIGINT: what a name-space that was powered off leaves", status)
+		}
+		if out, code := m.nsrun("stop", "loop"); code != 0 {
+			t.Errorf("stop again: exit %d, %s; want 0", code, out)
+		}
+		if out, code := m.nsrun("rm", "loop"); code != 0 {
+			t.Errorf("rm: exit %d, %s", code, out)
+		}
+	}
+}
+
+func TestB04_NsrunKilledBeforeTheGateLeavesNothing(t *testing.T) {
+	m := newManager(t)
+	cmd := m.command([]string{"NOTIFY_SOCKET=" + filepath.Join(m.dir, "notify")}, m.run("--name", "web", "--rm", "sleep", "100")...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	text, _, err := m.message(10 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, _ := strconv.Atoi(strings.TrimPrefix(text, "MAINPID="))
+	cmd.Process.Kill()
+	cmd.Wait()
+	if status := reap(t, pid); !status.Exited() || status.ExitStatus() != 125 {
+		t.Errorf("status %v, want exit 125", status)
+	}
+	m.message(10 * time.Second) // the barrier, closed with the message
+	if pid, ready := m.handOver(m.run("--name", "web", "--rm", "true")...); !ready || reap(t, pid).ExitStatus() != 0 {
+		t.Errorf("a plain start afterwards: ready %v\n%s", ready, m.output)
+	}
+}
+
+func TestB06_KillingNsrunInAShellEndsTheProgram(t *testing.T) {
+	m := newManager(t)
+	for _, user := range []string{"0", "7"} { // changing the user makes the kernel forget the request
+		cmd := m.command(nil, m.run("--name", "web", "--rm", "--user", user, "sh", "-c", "echo up; sleep 100")...)
+		cmd.Stdout = nil
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Read(make([]byte, 3)); err != nil {
+			t.Fatalf("%v\n%s", err, m.output)
+		}
+		cmd.Process.Kill()
+		// The pipe ends when all who could write to it are gone.
+		if n, err := out.Read(make([]byte, 1)); n != 0 || err == nil {
+			t.Errorf("the program wrote on: %v", err)
+		}
+		cmd.Wait()
+		if list, code := m.nsrun("ps", "-a", "-q"); code != 0 || list != "" {
+			t.Errorf("user %s: ps -a: exit %d, %q; want nothing", user, code, list)
+		}
+	}
+}
+
+func TestB06_SignalsReachTheProgram(t *testing.T) {
+	m := newManager(t)
+	for _, row := range []struct {
+		name, script string
+		signal       unix.Signal
+		want         int
+	}{
+		{"one that handles it", "trap 'exit 9' TERM; echo up; while true; do sleep 0.05; done", unix.SIGTERM, 9},
+		{"one that is deaf to it", "echo up; while true; do sleep 0.05; done", unix.SIGTERM, 143},
+		{"one that is deaf to an interrupt", "echo up; exec sleep 100", unix.SIGINT, 130},
+	} {
+		cmd := m.command(nil, m.run("--rm", "sh", "-c", row.script)...)
+		cmd.Stdout = nil
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Read(make([]byte, 3)); err != nil {
+			t.Fatalf("%v\n%s", err, m.output)
+		}
+		cmd.Process.Signal(row.signal)
+		guard := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
+		cmd.Wait()
+		guard.Stop()
+		if code := cmd.ProcessState.ExitCode(); code != row.want {
+			t.Errorf("%s: exit %d, want %d", row.name, code, row.want)
+		}
+	}
+}
+
+func TestB06_WithoutRoot(t *testing.T) {
+	m := newManager(t)
+	if err := os.Chmod(m.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for dir := m.dir; dir != "/tmp" && dir != "/"; dir = filepath.Dir(dir) {
+		os.Chmod(dir, 0o755)
+	}
+	// The test binary itself lies in a directory of root's.
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(m.dir, "nsrun"), self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(m.dir, "state")
+	if err := os.Mkdir(state, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{state, filepath.Join(m.dir, "root")} {
+		if err := os.Chown(dir, 4321, 4321); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := m.command(nil, m.run("--rm", "sh", "-c", "id -u; cat /proc/self/uid_map; exit 5")...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4321, Gid: 4321}}
+	cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != 5 || !strings.HasPrefix(m.output.String(), "0\n") || !strings.Contains(m.output.String(), "4321          1") {
+		t.Errorf("exit %d\n%s", code, m.output)
+	}
+}
+
+func TestB04_CleanupRemovesOnlyWhatWasToGo(t *testing.T) {
+	m := newManager(t)
+	mounts := mountCount(t)
+	for _, args := range [][]string{{"--name", "kept"}, {"--name", "gone", "--rm"}} {
+		pid, _ := m.handOver(m.run(append(args, "sh", "-c", "exit 6")...)...)
+		reap(t, pid)
+	}
+	if out, code := m.nsrun("cleanup", "--unit", "other.service"); code != 0 || out != "" {
+		t.Errorf("cleanup: exit %d, %s", code, out)
+	}
+	if out, _ := m.nsrun("ps", "-a"); !strings.Contains(out, "kept") || strings.Contains(out, "gone") {
+		t.Errorf("ps -a:\n%s", out)
+	}
+	if got := mountCount(t); got != mounts {
+		t.Errorf("%d mounts, %d before", got, mounts)
+	}
+}
+
+func mountCount(t *testing.T) int {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Count(data, []byte("\n"))
+}
