@@ -60,6 +60,9 @@ func newChange(p *program, cmd *cobra.Command, change func(api.Unit) (api.Change
 	why := addWhy(cmd)
 	cmd.Args = unitArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := wait.check(cmd.Name()); err != nil {
+			return err
+		}
 		client, err := p.client()
 		if err != nil {
 			return err

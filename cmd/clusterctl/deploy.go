@@ -69,6 +69,9 @@ func newDeploy(p *program, cmd *cobra.Command, target string) *cobra.Command {
 	}
 	cmd.Args = unitArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := wait.check(cmd.Name()); err != nil {
+			return err
+		}
 		client, err := p.client()
 		if err != nil {
 			return err
@@ -141,9 +144,7 @@ func (p *program) deployments(ctx context.Context, client *api.Client, verb, tar
 				return nil, err
 			}
 			for _, u := range units {
-				if target == "" || !u.Name.IsTemplate() {
-					add(deployment{name: u.Name, arg: string(u.Name)})
-				}
+				add(deployment{name: u.Name, arg: string(u.Name)})
 			}
 			continue
 		}
@@ -162,6 +163,9 @@ func (p *program) deployments(ctx context.Context, client *api.Client, verb, tar
 // readDeployment reads one argument: a unit's name, or the path of a file.
 func readDeployment(verb, arg string) (deployment, error) {
 	d := deployment{arg: arg, dir: filepath.Dir(arg), path: strings.Contains(arg, "/")}
+	if arg == "" {
+		return d, usageError("%s: the name of a unit is empty; give one, such as web.service", verb)
+	}
 	name, err := unit.ParseName(filepath.Base(arg))
 	if err != nil {
 		return d, usageError("%s: %v", verb, err)
@@ -182,9 +186,17 @@ func readDeployment(verb, arg string) (deployment, error) {
 		}
 	}
 	if d.path {
-		return d, usageError("%s %s: no such file; give the path of a unit file, or the unit's name, which has no /", verb, arg)
+		return d, usageError("%s %s: no such file%s; give the path of a unit file, or the unit's name, which has no /", verb, arg, d.lookedFor())
 	}
 	return d, nil
+}
+
+// lookedFor names the file that stood for an argument without a suffix.
+func (d deployment) lookedFor() string {
+	if filepath.Base(d.arg) == string(d.name) {
+		return ""
+	}
+	return " as " + filepath.Join(d.dir, string(d.name))
 }
 
 // readUnitFile reads a file of bounded size. A directory of that name is not
@@ -220,7 +232,7 @@ func (p *program) change(ctx context.Context, client *api.Client, verb string, d
 	fromTemplate := !inRegistry && source.Known && source.Target != "gone"
 	if d.local == nil {
 		if !inRegistry && !fromTemplate {
-			return change, failure(api.ExitUnknown, "%s; there is no file %s here either", notInRegistry(verb, d.name), d.name)
+			return change, failure(api.ExitUnknown, "%s %s: neither in the registry nor a file here; give the path of its file: clusterctl %s PATH/%s", verb, d.name, verb, d.name)
 		}
 		return change, nil
 	}
@@ -253,7 +265,7 @@ func check(d deployment) error {
 
 // differs is the error for a local file that is not what the registry has.
 func (p *program) differs(ctx context.Context, client *api.Client, verb string, d deployment, source api.Unit) error {
-	text := fmt.Sprintf("%s %s: %s is not what the registry has as %s; go on with clusterctl %s --replace %s, or look with clusterctl cat %s",
+	text := fmt.Sprintf("%s %s: the file %s is not what the registry has as %s; go on with clusterctl %s --replace %s, or look with clusterctl cat %s",
 		verb, d.name, d.file, source.Name, verb, d.arg, source.Name)
 	if old, err := client.File(ctx, source.Hash); err == nil {
 		text += "\n" + strings.TrimSuffix(diff(string(old), string(d.local)), "\n")

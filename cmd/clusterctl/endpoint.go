@@ -82,9 +82,12 @@ func (p *program) resolve() (connection, error) {
 	if c.Endpoint == "" {
 		c.Endpoint = "unix://" + defaultSocket
 		if _, err := os.Stat(defaultSocket); errors.Is(err, fs.ErrNotExist) {
-			if sockets := p.labSockets(); len(sockets) > 0 {
+			switch sockets := p.labSockets(); {
+			case len(sockets) > 0:
 				p.note("context: lab")
 				c.Endpoint = "unix://" + strings.Join(sockets, ",unix://")
+			case p.getenv("CLUSTERD_LAB") != "":
+				return c, failure(api.ExitNoAnswer, "connect: no machine of lab %s is up; boot them with clusterctl lab up, or unset CLUSTERD_LAB", p.getenv("CLUSTERD_LAB"))
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/clusterd/clusterd/registry"
 	"github.com/clusterd/clusterd/registry/api"
 	"github.com/clusterd/clusterd/unit"
 )
@@ -22,8 +23,9 @@ type outcome struct {
 	done    bool
 	line    string // for the user
 	err     error
-	waiting string // what is still to come, while it is not done
-	unsure  bool   // done is an answer to an older change, to be believed only when none follows soon
+	waiting string             // what is still to come, while it is not done
+	machine registry.MachineID // where it failed, when it did on a machine
+	unsure  bool               // done is an answer to an older change, to be believed only when none follows soon
 }
 
 // judge says how far the goal is, given the unit as it is now. It is called
@@ -97,7 +99,7 @@ func (g goal) judgeStop(u api.Unit) outcome {
 		stopped := s.Active == "inactive" || s.Active == "failed"
 		switch {
 		case s.Reported && s.Done >= g.generation && s.Reason != "" && !stopped && s.Assigned != "gone":
-			return g.failed(api.ExitFailed, "on %s: %s; see clusterctl journal %s", place(s, false), s.Reason, g.name)
+			return g.failedOn(s, s.Reason)
 		case !s.Reported || !stopped, s.Assigned == "loaded" && s.Done < g.generation:
 			return outcome{waiting: describe(s)}
 		}
@@ -162,14 +164,15 @@ func (g goal) judgePending(u api.Unit) outcome {
 
 // judgeState says how far a unit is on the machine it is assigned to.
 func (g goal) judgeState(s *api.UnitState) outcome {
-	where := place(s, false)
 	switch {
 	case !s.Reported || s.Done < g.generation || s.Generation < g.generation:
 		return outcome{waiting: describe(s)}
 	case strings.HasPrefix(s.Reason, "name-taken"):
 		return outcome{waiting: describe(s)} // the engine looks for another machine
+	case s.Reason != "" && s.Reason != s.Result:
+		return g.failedOn(s, s.Reason)
 	case s.Reason != "":
-		return g.failed(api.ExitFailed, "on %s: %s; see clusterctl journal %s", where, s.Reason, g.name)
+		return g.failedOn(s, result(s))
 	case g.verb == "load":
 		return outcome{done: true}
 	case s.Active == "active", s.Active == "reloading", s.Active == "refreshing":
@@ -177,10 +180,25 @@ func (g goal) judgeState(s *api.UnitState) outcome {
 	case s.Active == "inactive" && (s.Result == "success" || s.Result == ""):
 		return outcome{done: true} // it has done its work, as a oneshot does
 	case s.Active == "failed", s.Active == "inactive", s.Result != "success" && s.Result != "":
-		return g.failed(api.ExitFailed, "on %s: %s, result %s, exit status %d; see clusterctl journal %s",
-			where, activity(s), cmp.Or(s.Result, "unknown"), s.ExitStatus, g.name)
+		return g.failedOn(s, result(s))
 	}
 	return outcome{waiting: describe(s)}
+}
+
+func (g goal) failedOn(s *api.UnitState, why string) outcome {
+	o := g.failed(api.ExitFailed, "on %s: %s; see clusterctl journal %s", place(s, false), why, g.name)
+	o.machine = s.Machine
+	return o
+}
+
+// result is how a unit ended, in systemd's words. A status of 0 says nothing:
+// then another of its processes failed.
+func result(s *api.UnitState) string {
+	text := activity(s) + ", result " + cmp.Or(s.Result, "unknown")
+	if s.ExitStatus != 0 {
+		text += fmt.Sprintf(", exit status %d", s.ExitStatus)
+	}
+	return text
 }
 
 func activity(s *api.UnitState) string {

@@ -82,21 +82,33 @@ func (p *program) note(format string, args ...any) {
 	fmt.Fprintf(p.stderr, format+"\n", args...)
 }
 
-// withArgs wraps one of cobra's argument checks, whose errors have no exit
-// code, and names the command's form.
+// withArgs wraps one of cobra's argument checks, for no argument or for at
+// least one; their errors have no exit code and don't name the command's form.
 func withArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError("%s: %v; use it as: %s", cmd.Name(), err, cmd.UseLine())
+		if check(cmd, args) == nil {
+			return nil
 		}
-		return nil
+		wrong := "no argument given"
+		if len(args) > 0 {
+			wrong = fmt.Sprintf("it takes no argument, and %q is one", args[0])
+		}
+		return usageError("%s%s; use it as: %s", within(cmd), wrong, cmd.UseLine())
 	}
 }
 
 // unitArgs wants at least one unit.
 func unitArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return usageError("%s: no unit given; use it as: %s", cmd.Name(), cmd.UseLine())
+		return usageError("%sno unit given; use it as: %s", within(cmd), cmd.UseLine())
 	}
 	return nil
+}
+
+// oneUnit wants exactly one unit.
+func oneUnit(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usageError("%s%d units given; it takes one", within(cmd), len(args))
+	}
+	return unitArgs(cmd, args)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/clusterd/clusterd/registry/api"
@@ -71,7 +72,8 @@ func lookup(ctx context.Context, client *api.Client, names []unit.Name) (map[uni
 
 // known returns the units that arguments mean, in their order and each once.
 // A name nobody knows, and a pattern that nothing matches, is an error: then
-// none is returned.
+// none is returned. Templates, which run nowhere, match patterns only of verbs
+// that are about files.
 func known(ctx context.Context, client *api.Client, verb string, args []string) ([]api.Unit, error) {
 	var names []unit.Name
 	var patterns []string
@@ -81,6 +83,9 @@ func known(ctx context.Context, client *api.Client, verb string, args []string) 
 			continue
 		}
 		name, err := parseName(arg)
+		if base, ok := strings.CutPrefix(arg, "./"); ok && err != nil && !strings.Contains(base, "/") {
+			return nil, usageError("%s %s: it takes no file; name the unit: %s", verb, arg, base)
+		}
 		if err != nil {
 			return nil, usageError("%s: %v", verb, err)
 		}
@@ -99,6 +104,9 @@ func known(ctx context.Context, client *api.Client, verb string, args []string) 
 		list, err := client.Units(ctx, globs...)
 		if err != nil {
 			return nil, failure(api.ExitCode(err), "%s: %v", verb, err)
+		}
+		if verb != "cat" && verb != "destroy" && verb != "submit" {
+			list.Units = slices.DeleteFunc(list.Units, func(u api.Unit) bool { return u.Name.IsTemplate() })
 		}
 		if len(list.Units) == 0 {
 			return nil, failure(api.ExitUnknown, "%s: no unit matches %s; see clusterctl list-unit-files", verb, pattern)

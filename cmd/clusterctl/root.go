@@ -31,6 +31,7 @@ func newRoot(p *program) *cobra.Command {
 	}
 	root.SetVersionTemplate("clusterctl {{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
+	shortenUsage(root)
 	p.connection.addFlags(root.PersistentFlags())
 	root.AddGroup(&cobra.Group{ID: "units", Title: "Units:"}, &cobra.Group{ID: "look", Title: "Look:"}, &cobra.Group{ID: "cluster", Title: "Cluster:"})
 	addGroup(root, "units", newSubmit(p), newLoad(p), newStart(p), newStop(p), newRestart(p), newUnload(p), newDestroy(p))
@@ -40,6 +41,27 @@ func newRoot(p *program) *cobra.Command {
 	root.SetHelpCommand(newHelp())
 	asGroup(root)
 	return root
+}
+
+// shortenUsage leaves the flags that say where the cluster is out of the
+// commands' help, where they would be longer than the rest.
+func shortenUsage(root *cobra.Command) {
+	usage := root.UsageFunc()
+	root.SetUsageFunc(func(cmd *cobra.Command) error {
+		if cmd == root {
+			return usage(cmd)
+		}
+		hide := func(hidden bool) {
+			root.PersistentFlags().VisitAll(func(f *pflag.Flag) { f.Hidden = hidden })
+		}
+		hide(true)
+		defer hide(false)
+		err := usage(cmd)
+		if group := cmd.GroupID; group == "units" || group == "look" {
+			fmt.Fprintln(cmd.OutOrStderr(), "\nHow to reach a cluster that is elsewhere (--endpoint and others): clusterctl --help")
+		}
+		return err
+	})
 }
 
 func addGroup(root *cobra.Command, id string, commands ...*cobra.Command) {
@@ -76,8 +98,18 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 // flagError gives errors of flags their exit code and names a similar flag.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
+	var invalid *pflag.InvalidValueError
 	fix := "see " + cmd.CommandPath() + " --help"
-	if errors.As(err, &unknown) {
+	switch {
+	case errors.As(err, &invalid):
+		err = fmt.Errorf("--%s %s: not what it takes", invalid.GetFlag().Name, invalid.GetValue())
+		switch invalid.GetFlag().Value.Type() {
+		case "int":
+			fix = "give a number"
+		case "duration":
+			fix = "give a time with its unit, such as 30s or 5m"
+		}
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
 		if similar := similarFlags(cmd, unknown.GetSpecifiedName()); len(similar) > 0 {
 			fix = "did you mean --" + strings.Join(similar, " or --") + "?"
 		}

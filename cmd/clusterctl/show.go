@@ -128,7 +128,7 @@ func newJournal(p *program) *cobra.Command {
 		Use:     "journal UNIT",
 		Short:   "Print a unit's journal, from the machine it is on",
 		Example: "  clusterctl journal --follow busybox",
-		Args:    withArgs(cobra.ExactArgs(1)),
+		Args:    oneUnit,
 	}
 	flags := cmd.Flags()
 	flags.IntVarP(&options.Lines, "lines", "n", 10, "how many of the last lines to print; -1 is all")
@@ -137,6 +137,9 @@ func newJournal(p *program) *cobra.Command {
 	flags.StringVar(&options.Since, "since", "", "only lines since then, as of journalctl")
 	flags.StringVar(&machine, "machine", "", "which machine's, of a unit on several: its id, the beginning of it, or its host name")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if options.Lines < -1 {
+			return usageError("journal: --lines %d is less than nothing; give a number, or -1 for all", options.Lines)
+		}
 		client, err := p.client()
 		if err != nil {
 			return err

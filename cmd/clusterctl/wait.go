@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,12 +26,22 @@ func addWaitFlags(cmd *cobra.Command) *waitFlags {
 	return w
 }
 
+func (w *waitFlags) check(verb string) error {
+	if w != nil && w.timeout < 0 {
+		return usageError("%s: --timeout %v is less than nothing; give a time such as 30s, or 0 for as long as it takes", verb, w.timeout)
+	}
+	return nil
+}
+
 const (
 	noticeAfter   = time.Second      // silence before the user is told what is waited for
 	believeAfter  = 3 * time.Second  // how long an answer to an older change is doubted
 	reconnectFor  = 30 * time.Second // how long a lost connection is tried again
 	reconnectEach = 500 * time.Millisecond
 	noticesMax    = 3 // units named in one notice
+	journalsMax   = 3 // failed units whose journal is shown
+	journalLines  = 8
+	journalWait   = 3 * time.Second
 )
 
 // waiter follows units until all goals are done.
@@ -72,7 +83,28 @@ func (p *program) wait(ctx context.Context, client *api.Client, goals []goal, ti
 	if err != nil {
 		return err
 	}
+	w.showJournals(ctx, client)
 	return errors.Join(w.errs...)
+}
+
+// showJournals adds to the first units that failed on a machine what they
+// printed last: most often that names the cause.
+func (w *waiter) showJournals(ctx context.Context, client *api.Client) {
+	ctx, cancel := context.WithTimeout(ctx, journalWait)
+	defer cancel()
+	shown := 0
+	for i, g := range w.goals {
+		machine := w.last[g.name].machine
+		if w.errs[i] == nil || machine == "" || shown == journalsMax {
+			continue
+		}
+		shown++
+		var text strings.Builder
+		if client.Journal(ctx, g.name, machine, api.JournalOptions{Lines: journalLines, Output: "cat"}, &text) != nil || text.Len() == 0 {
+			continue // the error names the command that shows it
+		}
+		w.errs[i] = fmt.Errorf("%w\n  | %s", w.errs[i], strings.ReplaceAll(strings.TrimSpace(text.String()), "\n", "\n  | "))
+	}
 }
 
 // follow sends what a watch yields, and begins it again when the connection
