@@ -42,6 +42,7 @@ func MachineKey(m MachineID) string  { return MachinesPrefix + string(m) }
 func AliveKey(m MachineID) string    { return AlivePrefix + string(m) }
 func SettingsKey(m MachineID) string { return SettingsPrefix + string(m) + "/operator" }
 func AwayKey(m MachineID) string     { return SettingsPrefix + string(m) + "/away" }
+func RemovedKey(m MachineID) string  { return SettingsPrefix + string(m) + "/removed" }
 func PendingKey(u unit.Name) string  { return PendingPrefix + string(u) }
 func TokenKey(sha256hex string) string {
 	return TokensPrefix + sha256hex

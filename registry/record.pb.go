@@ -781,6 +781,69 @@ func (x *Away) GetIncarnation() string {
 	return ""
 }
 
+// Removed is kept under settings/<machine>/removed, for as long as a
+// certificate may last that the machine still holds: with it, the machine is
+// refused until it joins anew.
+type Removed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Who           string                 `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"` // who removed it
+	RemovedUnixMs int64                  `protobuf:"varint,3,opt,name=removed_unix_ms,json=removedUnixMs,proto3" json:"removed_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Removed) Reset() {
+	*x = Removed{}
+	mi := &file_registry_record_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Removed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Removed) ProtoMessage() {}
+
+func (x *Removed) ProtoReflect() protoreflect.Message {
+	mi := &file_registry_record_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Removed.ProtoReflect.Descriptor instead.
+func (*Removed) Descriptor() ([]byte, []int) {
+	return file_registry_record_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Removed) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Removed) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *Removed) GetRemovedUnixMs() int64 {
+	if x != nil {
+		return x.RemovedUnixMs
+	}
+	return 0
+}
+
 // Assignment is kept under assignments/<machine>/<unit>.
 type Assignment struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
@@ -796,7 +859,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_registry_record_proto_msgTypes[8]
+	mi := &file_registry_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +871,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[8]
+	mi := &file_registry_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +884,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{8}
+	return file_registry_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Assignment) GetVersion() uint32 {
@@ -891,7 +954,7 @@ type Observed struct {
 
 func (x *Observed) Reset() {
 	*x = Observed{}
-	mi := &file_registry_record_proto_msgTypes[9]
+	mi := &file_registry_record_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +966,7 @@ func (x *Observed) String() string {
 func (*Observed) ProtoMessage() {}
 
 func (x *Observed) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[9]
+	mi := &file_registry_record_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +979,7 @@ func (x *Observed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observed.ProtoReflect.Descriptor instead.
 func (*Observed) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{9}
+	return file_registry_record_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Observed) GetVersion() uint32 {
@@ -1037,7 +1100,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_registry_record_proto_msgTypes[10]
+	mi := &file_registry_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1112,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[10]
+	mi := &file_registry_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1125,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{10}
+	return file_registry_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Pending) GetVersion() uint32 {
@@ -1105,7 +1168,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_registry_record_proto_msgTypes[11]
+	mi := &file_registry_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1180,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[11]
+	mi := &file_registry_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1193,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{11}
+	return file_registry_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Refusal) GetRule() string {
@@ -1166,7 +1229,7 @@ type Leader struct {
 
 func (x *Leader) Reset() {
 	*x = Leader{}
-	mi := &file_registry_record_proto_msgTypes[12]
+	mi := &file_registry_record_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1241,7 @@ func (x *Leader) String() string {
 func (*Leader) ProtoMessage() {}
 
 func (x *Leader) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[12]
+	mi := &file_registry_record_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1254,7 @@ func (x *Leader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leader.ProtoReflect.Descriptor instead.
 func (*Leader) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{12}
+	return file_registry_record_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Leader) GetVersion() uint32 {
@@ -1228,7 +1291,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_registry_record_proto_msgTypes[13]
+	mi := &file_registry_record_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1303,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[13]
+	mi := &file_registry_record_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1316,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{13}
+	return file_registry_record_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Token) GetVersion() uint32 {
@@ -1353,7 +1416,11 @@ const file_registry_record_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\"\n" +
 	"\rsince_unix_ms\x18\x02 \x01(\x03R\vsinceUnixMs\x12\x1a\n" +
 	"\bshutdown\x18\x03 \x01(\bR\bshutdown\x12 \n" +
-	"\vincarnation\x18\x04 \x01(\tR\vincarnation\"\xd4\x01\n" +
+	"\vincarnation\x18\x04 \x01(\tR\vincarnation\"]\n" +
+	"\aRemoved\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x10\n" +
+	"\x03who\x18\x02 \x01(\tR\x03who\x12&\n" +
+	"\x0fremoved_unix_ms\x18\x03 \x01(\x03R\rremovedUnixMs\"\xd4\x01\n" +
 	"\n" +
 	"Assignment\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
@@ -1424,7 +1491,7 @@ func file_registry_record_proto_rawDescGZIP() []byte {
 }
 
 var file_registry_record_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_registry_record_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_registry_record_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_registry_record_proto_goTypes = []any{
 	(Target)(0),         // 0: clusterd.registry.Target
 	(*Cluster)(nil),     // 1: clusterd.registry.Cluster
@@ -1435,24 +1502,25 @@ var file_registry_record_proto_goTypes = []any{
 	(*Alive)(nil),       // 6: clusterd.registry.Alive
 	(*Settings)(nil),    // 7: clusterd.registry.Settings
 	(*Away)(nil),        // 8: clusterd.registry.Away
-	(*Assignment)(nil),  // 9: clusterd.registry.Assignment
-	(*Observed)(nil),    // 10: clusterd.registry.Observed
-	(*Pending)(nil),     // 11: clusterd.registry.Pending
-	(*Refusal)(nil),     // 12: clusterd.registry.Refusal
-	(*Leader)(nil),      // 13: clusterd.registry.Leader
-	(*Token)(nil),       // 14: clusterd.registry.Token
-	nil,                 // 15: clusterd.registry.Machine.MetadataEntry
-	nil,                 // 16: clusterd.registry.Machine.FactsEntry
-	nil,                 // 17: clusterd.registry.Settings.MetadataEntry
+	(*Removed)(nil),     // 9: clusterd.registry.Removed
+	(*Assignment)(nil),  // 10: clusterd.registry.Assignment
+	(*Observed)(nil),    // 11: clusterd.registry.Observed
+	(*Pending)(nil),     // 12: clusterd.registry.Pending
+	(*Refusal)(nil),     // 13: clusterd.registry.Refusal
+	(*Leader)(nil),      // 14: clusterd.registry.Leader
+	(*Token)(nil),       // 15: clusterd.registry.Token
+	nil,                 // 16: clusterd.registry.Machine.MetadataEntry
+	nil,                 // 17: clusterd.registry.Machine.FactsEntry
+	nil,                 // 18: clusterd.registry.Settings.MetadataEntry
 }
 var file_registry_record_proto_depIdxs = []int32{
 	0,  // 0: clusterd.registry.Unit.target:type_name -> clusterd.registry.Target
 	4,  // 1: clusterd.registry.Unit.history:type_name -> clusterd.registry.UnitVersion
-	15, // 2: clusterd.registry.Machine.metadata:type_name -> clusterd.registry.Machine.MetadataEntry
-	16, // 3: clusterd.registry.Machine.facts:type_name -> clusterd.registry.Machine.FactsEntry
-	17, // 4: clusterd.registry.Settings.metadata:type_name -> clusterd.registry.Settings.MetadataEntry
+	16, // 2: clusterd.registry.Machine.metadata:type_name -> clusterd.registry.Machine.MetadataEntry
+	17, // 3: clusterd.registry.Machine.facts:type_name -> clusterd.registry.Machine.FactsEntry
+	18, // 4: clusterd.registry.Settings.metadata:type_name -> clusterd.registry.Settings.MetadataEntry
 	0,  // 5: clusterd.registry.Assignment.target:type_name -> clusterd.registry.Target
-	12, // 6: clusterd.registry.Pending.refusals:type_name -> clusterd.registry.Refusal
+	13, // 6: clusterd.registry.Pending.refusals:type_name -> clusterd.registry.Refusal
 	7,  // [7:7] is the sub-list for method output_type
 	7,  // [7:7] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
@@ -1471,7 +1539,7 @@ func file_registry_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_registry_record_proto_rawDesc), len(file_registry_record_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -266,6 +266,72 @@ func TestA17_MachineIdInUseIsRefused(t *testing.T) {
 	}
 }
 
+// A machine that is down keeps its identity, and with it the rights of a
+// control machine: a token lets nobody take them over.
+func TestJoinTakesNobodysPlace(t *testing.T) {
+	r := newRig(t)
+	r.machine(machineB, "beta", "127.0.0.1:1")
+	r.put(registry.MemberKey(machineB), &registry.Member{EtcdId: 7})
+	text := r.token(0)
+	_, err := r.joinAs(machineB, text)
+	if ExitCode(err) != ExitFailed || !strings.Contains(err.Error(), "is that of beta (127.0.0.1), which is silent; if this is that machine, set up anew, take the old one out first: clusterctl machine remove") {
+		t.Errorf("registered: %v", err)
+	}
+	if err := r.client.RemoveMachine(r.ctx, "beta", false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.joinAs(machineB, text); ExitCode(err) != ExitFailed || !strings.Contains(err.Error(), "is still being taken out") {
+		t.Errorf("etcd member: %v", err)
+	}
+	r.write(registry.Op{Delete: registry.Single(registry.MemberKey(machineB))})
+	if _, err := r.joinAs(machineB, text); err != nil {
+		t.Errorf("removed: %v", err)
+	}
+}
+
+func TestWithoutTokenNothingIsLearnt(t *testing.T) {
+	r := newRig(t)
+	token, err := pki.ParseToken(r.token(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token.Secret = "AAAAAAAAAAAAAAAAAAAAAA"
+	made, err := pki.FormatToken(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.joinAs(machineA, made); ExitCode(err) != ExitRefused || strings.Contains(err.Error(), "alpha") {
+		t.Errorf("a stranger asks for a machine: %v", err)
+	}
+	own, csr := selfSigned(t)
+	client := r.dial("https://"+r.tcp, pki.JoinTLS(own, token.Pin))
+	_, err = client.Join(r.ctx, JoinRequest{Secret: strings.Repeat("x", strangerBodyMax), Machine: machineC, Hostname: "x", Address: "127.0.0.1", CSR: csr})
+	if err == nil || !strings.Contains(err.Error(), "larger than 64 KiB") {
+		t.Errorf("a stranger with much to say: %v", err)
+	}
+}
+
+func TestRemovedMachineHasToJoinAnew(t *testing.T) {
+	r := newRig(t)
+	r.machine(machineB, "beta", "127.0.0.1:1")
+	_, csr := selfSigned(t)
+	asB := r.as(pki.Machine, string(machineB))
+	if err := r.client.RemoveMachine(r.ctx, "beta", false); err != nil {
+		t.Fatal(err)
+	}
+	r.put(registry.MemberKey(machineB), &registry.Member{})
+	if _, err := asB.ControlCredentials(r.ctx, ControlRequest{CSR: csr}); ExitCode(err) != ExitRefused || !strings.Contains(err.Error(), "was removed from the cluster; join it anew") {
+		t.Errorf("removed: %v", err)
+	}
+	r.write(registry.Op{Delete: registry.Single(registry.MemberKey(machineB))})
+	if _, err := r.joinAs(machineB, r.token(0)); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := r.store.Range(r.ctx, registry.Single(registry.RemovedKey(machineB))); err != nil || len(rest.Records) != 0 {
+		t.Errorf("still marked: %v, %v", rest, err)
+	}
+}
+
 func TestTokenOfOneJoinsOneMachine(t *testing.T) {
 	r := newRig(t)
 	text := r.token(0)

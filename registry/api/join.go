@@ -110,14 +110,17 @@ func (s *Server) join(c *Control, w http.ResponseWriter, r *http.Request) error 
 	if c.Authority == nil {
 		return conflict("join: this machine doesn't hold the cluster's authority; ask another control machine")
 	}
+	// First of all, so that who has no token learns nothing of the cluster.
+	token, err := c.findToken(r.Context(), request.Secret, s.Now())
+	if err != nil {
+		return err
+	}
 	view, err := c.freshView(r.Context())
 	if err != nil {
 		return err
 	}
-	if _, taken := view.Get(registry.AliveKey(request.Machine)); taken {
-		other := c.picture(view, s.Now()).machine(request.Machine).record
-		return conflict("join: machine id %s is in use by %s (%s); give this machine one of its own: "+
-			"rm /etc/machine-id && systemd-machine-id-setup, then reboot it", request.Machine, other.GetHostname(), other.GetAddress())
+	if err := c.picture(view, s.Now()).mayJoin(request.Machine); err != nil {
+		return err
 	}
 	id := pki.Identity{Cluster: s.Cluster, Role: pki.Machine, Name: string(request.Machine)}
 	cert, err := c.Authority.Issue(key, id, []string{request.Address, request.Hostname}, s.Now())
@@ -129,8 +132,11 @@ func (s *Server) join(c *Control, w http.ResponseWriter, r *http.Request) error 
 	reply.KeyPrefix = c.KeyPrefix
 	reply.Certificate = pki.EncodeCertificate(cert)
 	// Last of all, so that a token is only spent on a machine that gets its answer.
-	if err := c.spendToken(r.Context(), request.Secret, s.Now()); err != nil {
+	if err := c.spendToken(r.Context(), token, request.Machine); err != nil {
 		return err
+	}
+	if mark, removed := view.Get(registry.RemovedKey(request.Machine)); removed {
+		s.dropLease(r.Context(), c, mark.Lease)
 	}
 	s.Log.Info("machine let into the cluster", "machine", request.Machine, "hostname", request.Hostname, "address", request.Address)
 	return answer(w, reply)
@@ -158,27 +164,66 @@ func checkJoin(request JoinRequest, who caller) (*ecdsa.PublicKey, error) {
 	return key, nil
 }
 
-// spendToken deletes the token; of two who try, one succeeds.
-func (c *Control) spendToken(ctx context.Context, secret string, now time.Time) error {
-	invalid := refused("join: the token is not good: it was used, has expired, or was never made here; make a new one on a control machine: clusterctl token create")
-	key := registry.TokenKey(pki.SecretHash(secret))
-	rec, found, err := c.read(ctx, key)
+// mayJoin refuses an id that is another machine's: whoever joined under it
+// would be taken for that machine, with all its rights.
+func (p *picture) mayJoin(m registry.MachineID) error {
+	const own = "give this machine one of its own: rm /etc/machine-id && systemd-machine-id-setup, then reboot it"
+	info := p.machine(m)
+	name, address := info.record.GetHostname(), info.record.GetAddress()
+	if _, alive := p.view.Get(registry.AliveKey(m)); alive {
+		return conflict("join: machine id %s is in use by %s (%s); %s", m, name, address, own)
+	}
+	if _, registered := p.view.Get(registry.MachineKey(m)); registered {
+		return conflict("join: machine id %s is that of %s (%s), which is %s; if this is that machine, set up anew, take the old one out first: "+
+			"clusterctl machine remove %s; if not, %s", m, name, address, info.state, m, own)
+	}
+	if _, member := p.view.Get(registry.MemberKey(m)); member {
+		return conflict("join: the etcd member of machine %s, which was removed, is still being taken out; try again in a while", m)
+	}
+	return nil
+}
+
+func badToken() error {
+	return refused("join: the token is not good: it was used, has expired, or was never made here; make a new one on a control machine: clusterctl token create")
+}
+
+// findToken returns the record of a token that is good.
+func (c *Control) findToken(ctx context.Context, secret string, now time.Time) (registry.Record, error) {
+	rec, found, err := c.read(ctx, registry.TokenKey(pki.SecretHash(secret)))
 	if err != nil {
-		return err
+		return rec, err
 	}
 	if !found {
-		return invalid
+		return rec, badToken()
 	}
 	token, err := registry.Decode[registry.Token](rec)
 	if err != nil {
-		return err
+		return rec, err
 	}
 	if now.UnixMilli() >= token.GetExpiresUnixMs() {
-		return invalid
+		return rec, badToken()
 	}
-	_, err = c.write(ctx, []registry.Guard{{Key: key, Modified: rec.Modified}}, []registry.Op{{Delete: registry.Single(key)}})
+	return rec, nil
+}
+
+// spendToken deletes a token and lets a machine in for it; of two who try, one
+// succeeds.
+func (c *Control) spendToken(ctx context.Context, token registry.Record, m registry.MachineID) error {
+	_, err := c.write(ctx,
+		[]registry.Guard{{Key: token.Key, Modified: token.Modified}, {Key: registry.MachineKey(m)}, {Key: registry.MemberKey(m)}},
+		[]registry.Op{{Delete: registry.Single(token.Key)}, {Delete: registry.Single(registry.RemovedKey(m))}})
 	if errors.Is(err, registry.ErrGuard) {
-		return invalid
+		return badToken()
+	}
+	return err
+}
+
+// removed refuses a machine that was taken out of the cluster and still holds
+// a certificate.
+func (c *Control) removed(ctx context.Context, m registry.MachineID) error {
+	_, found, err := c.read(ctx, registry.RemovedKey(m))
+	if err == nil && found {
+		err = refused("machine %s was removed from the cluster; join it anew: clusterd join TOKEN", m)
 	}
 	return err
 }
@@ -236,6 +281,9 @@ func (s *Server) controlCredentials(c *Control, w http.ResponseWriter, r *http.R
 		return err
 	}
 	who := callerOf(r.Context())
+	if err := c.removed(r.Context(), registry.MachineID(who.id.Name)); err != nil {
+		return err
+	}
 	_, chosen, err := c.read(r.Context(), registry.MemberKey(registry.MachineID(who.id.Name)))
 	if err != nil {
 		return err

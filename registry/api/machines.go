@@ -10,23 +10,45 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/clusterd/clusterd/registry"
+	"github.com/clusterd/clusterd/registry/pki"
 )
 
 func (s *Server) removeMachine(c *Control, w http.ResponseWriter, r *http.Request) error {
 	force := r.URL.Query().Get("force") == "true"
-	if err := c.retry(r.Context(), func(view registry.View) ([]registry.Guard, []registry.Op, error) {
-		return planRemoval(c.picture(view, s.Now()), r.PathValue("machine"), force)
-	}); err != nil {
+	who := callerOf(r.Context()).id.Name
+	limited, cancel := context.WithTimeout(r.Context(), writeWait)
+	defer cancel()
+	// The machine's certificate can't be taken from it, so it is remembered as
+	// removed for as long as one lasts.
+	lease, err := c.Store.Grant(limited, 0, pki.Validity)
+	if err != nil {
 		return err
 	}
-	s.Log.Info("machine removed", "machine", r.PathValue("machine"), "who", callerOf(r.Context()).id.Name)
+	if err := c.retry(r.Context(), func(view registry.View) ([]registry.Guard, []registry.Op, error) {
+		return planRemoval(c.picture(view, s.Now()), r.PathValue("machine"), force, registry.Op{
+			Lease: lease, Value: registry.Encode(&registry.Removed{Who: who, RemovedUnixMs: s.Now().UnixMilli()}),
+		})
+	}); err != nil {
+		s.dropLease(r.Context(), c, lease)
+		return err
+	}
+	s.Log.Info("machine removed", "machine", r.PathValue("machine"), "who", who)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// planRemoval takes a machine's own records away. What was assigned to it goes
-// when the engine sees that.
-func planRemoval(p *picture, text string, force bool) ([]registry.Guard, []registry.Op, error) {
+// dropLease ends a lease that serves nothing any more.
+func (s *Server) dropLease(ctx context.Context, c *Control, lease registry.LeaseID) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeWait)
+	defer cancel()
+	if err := c.Store.Revoke(ctx, lease); err != nil {
+		s.Log.Debug("lease left to run out", "error", err)
+	}
+}
+
+// planRemoval takes a machine's own records away and leaves mark in their
+// place. What was assigned to it goes when the engine sees that.
+func planRemoval(p *picture, text string, force bool, mark registry.Op) ([]registry.Guard, []registry.Op, error) {
 	m, err := p.find(text)
 	if err != nil {
 		return nil, nil, err
@@ -38,15 +60,24 @@ func planRemoval(p *picture, text string, force bool) ([]registry.Guard, []regis
 	}
 	rec, _ := p.view.Get(registry.MachineKey(m))
 	guards := []registry.Guard{{Key: rec.Key, Modified: rec.Modified}}
+	mark.Key = registry.RemovedKey(m)
 	ops := []registry.Op{
+		mark,
 		{Delete: registry.Single(registry.MachineKey(m))},
-		{Delete: registry.Prefix(registry.SettingsPrefix + string(m) + "/")},
+		{Delete: registry.Single(registry.SettingsKey(m))},
+		{Delete: registry.Single(registry.AwayKey(m))},
+	}
+	if rec, ok := p.view.Get(registry.MemberKey(m)); ok {
+		// With an embedded etcd, the engine leader takes its member out first.
+		if member, err := registry.Decode[registry.Member](rec); err == nil && member.GetEtcdId() == 0 {
+			ops = append(ops, registry.Op{Delete: registry.Single(rec.Key)})
+		}
 	}
 	alive, living := p.view.Get(registry.AliveKey(m))
-	switch mark, away := p.view.Get(registry.AwayKey(m)); {
+	switch left, away := p.view.Get(registry.AwayKey(m)); {
 	case living && away:
 		// Its clusterd has stopped, what its lease keeps is of the past.
-		guards = append(guards, registry.Guard{Key: mark.Key, Modified: mark.Modified})
+		guards = append(guards, registry.Guard{Key: left.Key, Modified: left.Modified})
 		ops = append(ops, registry.Op{Delete: registry.Single(alive.Key)})
 	case !force:
 		guards = append(guards, registry.Guard{Key: registry.AliveKey(m)})

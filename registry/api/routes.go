@@ -13,8 +13,12 @@ import (
 	"github.com/clusterd/clusterd/registry/pki"
 )
 
-// bodyMax is how many bytes the body of a call may have.
-const bodyMax = 64 << 20
+// bodyMax is how many bytes the body of a call may have, strangerBodyMax how
+// many that of one who isn't in the cluster.
+const (
+	bodyMax         = 64 << 20
+	strangerBodyMax = 64 << 10
+)
 
 // route is one call: who may make it, and what answers. Who is not named may
 // not. One of here and control is set.
@@ -95,7 +99,11 @@ func (s *Server) dispatch(routes []route, path string, w http.ResponseWriter, r 
 		s.fail(w, r, err)
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, bodyMax)
+	limit := int64(bodyMax)
+	if who.id.Role == stranger {
+		limit = strangerBodyMax
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, limit)
 	var err error
 	switch c := s.control.Load(); {
 	case route.here != nil:
@@ -164,7 +172,7 @@ func read[In any](r *http.Request) (In, error) {
 	switch {
 	case errors.As(err, &large):
 		return in, &Problem{Status: http.StatusRequestEntityTooLarge, Exit: ExitUsage,
-			Message: fmt.Sprintf("%s: the request is larger than %d MiB; send it in parts", r.URL.Path, bodyMax>>20)}
+			Message: fmt.Sprintf("%s: the request is larger than %d KiB; send it in parts", r.URL.Path, large.Limit>>10)}
 	case errors.Is(err, io.EOF):
 		return in, badRequest("%s: the request has no body", r.URL.Path)
 	case err != nil:

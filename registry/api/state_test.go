@@ -230,7 +230,8 @@ func TestRemoveMachine(t *testing.T) {
 	if err := r.client.RemoveMachine(r.ctx, "beta", false); err != nil {
 		t.Fatal(err)
 	}
-	if rest, err := r.store.Range(r.ctx, registry.Prefix(registry.SettingsPrefix)); err != nil || len(rest.Records) != 0 {
+	rest, err := r.store.Range(r.ctx, registry.Prefix(registry.SettingsPrefix))
+	if err != nil || len(rest.Records) != 1 || rest.Records[0].Key != registry.RemovedKey(machineB) || rest.Records[0].Lease == 0 {
 		t.Errorf("left behind: %v, %v", rest, err)
 	}
 	if err := r.client.RemoveMachine(r.ctx, "beta", false); ExitCode(err) != ExitUnknown {
