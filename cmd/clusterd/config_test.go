@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/clusterd/clusterd/registry/api"
 )
 
 func TestConfigPrecedence(t *testing.T) {
@@ -71,8 +73,8 @@ func TestConfigErrors(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			path := writeFiles(t, map[string]string{"clusterd.conf": c.file})
-			if code := run([]string{"--config", path, "--check-config"}, &stdout, &stderr); code != exitUsage {
-				t.Errorf("exit %d, want %d", code, exitUsage)
+			if code := run([]string{"--config", path, "--check-config"}, &stdout, &stderr); code != api.ExitUsage {
+				t.Errorf("exit %d, want %d", code, api.ExitUsage)
 			}
 			if !strings.Contains(stderr.String(), c.want) {
 				t.Errorf("stderr is %q, want %q in it", stderr.String(), c.want)
@@ -91,10 +93,12 @@ func TestA01_HelpVersionAndUnknown(t *testing.T) {
 		{[]string{"help"}, 0, "Examples:"},
 		{[]string{"version"}, 0, "clusterd dev\n"},
 		{[]string{"--version"}, 0, "clusterd dev\n"},
-		{[]string{"--nonsense"}, exitUsage, "unknown flag: --nonsense"},
-		{[]string{"nonsense"}, exitUsage, "nonsense"},
-		{[]string{"join"}, exitUsage, "accepts 1 arg"},
-		{[]string{"join", "nonsense"}, exitUsage, "join:"},
+		{[]string{"--nonsense"}, api.ExitUsage, "unknown flag: --nonsense"},
+		{[]string{"nonsense"}, api.ExitUsage, "nonsense"},
+		{[]string{"inti"}, api.ExitUsage, "no command \"inti\"; did you mean init?"},
+		{[]string{"init", "x"}, api.ExitUsage, "\"x\" is one argument too many"},
+		{[]string{"join"}, api.ExitUsage, "no argument given; use it as: clusterd join TOKEN"},
+		{[]string{"join", "nonsense"}, api.ExitUsage, "join:"},
 	} {
 		var out bytes.Buffer
 		if code := run(c.args, &out, &out); code != c.code {

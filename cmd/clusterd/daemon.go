@@ -49,7 +49,8 @@ type daemon struct {
 
 // serve is the daemon: it returns when ctx ends, with units left as they are,
 // or when it can't go on.
-func serve(ctx context.Context, c Config, o options, stderr io.Writer) error {
+// reload reads the configuration anew.
+func serve(ctx context.Context, c Config, reload func() (*sourced, error), stderr io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errNotRoot
 	}
@@ -68,9 +69,9 @@ func serve(ctx context.Context, c Config, o options, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	remote, err := net.Listen("tcp", hostPort(id.Address, c.APIPort))
+	remote, err := listen("the API", "APIPort", id.Address, c.APIPort)
 	if err != nil {
-		return fmt.Errorf("listen for the API: %w; is another program at port %d? is --address right?", err, c.APIPort)
+		return err
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -81,7 +82,7 @@ func serve(ctx context.Context, c Config, o options, stderr io.Writer) error {
 	apis.Go(func() { d.fail(stop, "API", d.server.ServeTLS(rest, remote)) })
 	apis.Go(func() { d.server.Run(rest) })
 	apis.Go(func() { d.gossip.Run(rest) })
-	apis.Go(func() { reloadOnHangup(rest, o, level, log) })
+	apis.Go(func() { reloadOnHangup(rest, reload, level, log) })
 	notify(log, sd.SdNotifyReady)
 
 	err = d.roles(ctx)
@@ -92,10 +93,16 @@ func serve(ctx context.Context, c Config, o options, stderr io.Writer) error {
 		log.Debug("gossip not told good-bye", "error", err)
 	}
 	d.driver.Close()
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return cause
+	cause := context.Cause(ctx)
+	switch {
+	case cause == nil:
+		return err
+	case errors.Is(cause, context.Canceled) && errors.Is(err, context.Canceled):
+		return nil // stopped while it was still starting
+	case errors.Is(cause, context.Canceled):
+		return err
 	}
-	return err
+	return cause
 }
 
 func (d *daemon) fail(stop context.CancelCauseFunc, what string, err error) {
@@ -106,7 +113,10 @@ func (d *daemon) fail(stop context.CancelCauseFunc, what string, err error) {
 
 func newDaemon(c Config, id *identity, log *slog.Logger) (*daemon, error) {
 	d := &daemon{Config: c, id: id, pki: pkiDir(c.DataDir), log: log, members: map[registry.MachineID]*registry.Member{}}
-	var err error
+	err := errors.Join(d.alone(), d.checkPorts())
+	if err != nil {
+		return nil, err
+	}
 	if d.credentials, err = d.pki.Machine(); err != nil {
 		return nil, err
 	}
@@ -151,16 +161,24 @@ func (d *daemon) newGossip() (*gossip.Gossip, error) {
 	return g, nil
 }
 
+func (d *daemon) socket() string { return filepath.Join(d.RunDir, "clusterd.sock") }
+
+// alone refuses a second clusterd beside one that runs.
+func (d *daemon) alone() error {
+	other, err := net.Dial("unix", d.socket())
+	if err != nil {
+		return nil
+	}
+	other.Close()
+	return fmt.Errorf("another clusterd runs here already and answers at %s; see systemctl status clusterd", d.socket())
+}
+
 // listenLocal makes the socket that clusterctl on this machine uses, in place
 // of one that a crashed clusterd left.
 func (d *daemon) listenLocal() (*net.UnixListener, error) {
-	path := filepath.Join(d.RunDir, "clusterd.sock")
+	path := d.socket()
 	if err := os.MkdirAll(d.RunDir, 0o755); err != nil {
 		return nil, fmt.Errorf("listen locally: %w", err)
-	}
-	if other, err := net.Dial("unix", path); err == nil {
-		other.Close()
-		return nil, fmt.Errorf("listen locally: another clusterd answers at %s; systemctl status clusterd", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("listen locally: %w", err)
@@ -227,7 +245,7 @@ func (d *daemon) record(ctx context.Context, control bool) (*registry.Machine, e
 }
 
 // reloadOnHangup takes over what can change while running: the log level.
-func reloadOnHangup(ctx context.Context, o options, level *slog.LevelVar, log *slog.Logger) {
+func reloadOnHangup(ctx context.Context, reload func() (*sourced, error), level *slog.LevelVar, log *slog.Logger) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
@@ -237,7 +255,7 @@ func reloadOnHangup(ctx context.Context, o options, level *slog.LevelVar, log *s
 			return
 		case <-hangup:
 		}
-		c, err := loadConfig(o.config, false, os.Environ())
+		c, err := reload()
 		if err != nil {
 			log.Error("configuration not reloaded; the one before stays in force", "error", err)
 			continue

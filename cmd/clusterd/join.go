@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,12 +36,23 @@ afterwards.`,
 			}
 			id, err := joinCluster(cmd.Context(), c.Config, token, time.Now())
 			if err != nil {
-				return fmt.Errorf("join: %w", err)
+				return fmt.Errorf("join: %w", withoutVerb(err))
 			}
 			fmt.Fprintf(stdout, "joined cluster %s as %s at %s\n  start it: systemctl enable --now clusterd\n", id.Cluster, id.Machine.Short(), id.Address)
 			return nil
 		},
 	}
+}
+
+// withoutVerb drops the verb that a control machine's answer begins with.
+func withoutVerb(err error) error {
+	var answer *api.Problem
+	if !errors.As(err, &answer) {
+		return err
+	}
+	bare := *answer
+	bare.Message = strings.TrimPrefix(answer.Message, "join: ")
+	return &bare
 }
 
 // joinCluster spends the token last of all that can fail beforehand, and writes

@@ -7,21 +7,17 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/clusterd/clusterd/registry/api"
 )
 
 // version is set by the linker.
 var version = "dev"
-
-// Exit codes of clusterd, of STYLE's table.
-const (
-	exitFailed  = 1
-	exitUsage   = 2
-	exitRefused = 5
-)
 
 // usageError is a wrong flag, argument or configuration: exit 2, nothing done.
 type usageError struct{ error }
@@ -52,20 +48,30 @@ func exitCode(err error) int {
 	var usage usageError
 	switch {
 	case errors.As(err, &usage):
-		return exitUsage
+		return api.ExitUsage
 	case errors.Is(err, errNotRoot):
-		return exitRefused
+		return api.ExitRefused
 	}
-	return exitFailed
+	return api.ExitCode(err)
 }
 
-// usage marks the errors of cobra's own argument checks, which come untyped.
+// usage words the errors of cobra's own argument checks, which come untyped.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError{fmt.Errorf("%s: %w; see %s --help", cmd.Name(), err, cmd.CommandPath())}
+		if check(cmd, args) == nil {
+			return nil
 		}
-		return nil
+		wrong := "no argument given"
+		if len(args) > 0 {
+			wrong = fmt.Sprintf("%q is one argument too many", args[len(args)-1])
+		}
+		if similar := cmd.SuggestionsFor(strings.Join(args, " ")); cmd.HasSubCommands() {
+			wrong = fmt.Sprintf("no command %q", args[0])
+			if len(similar) > 0 {
+				return usageError{fmt.Errorf("%s; did you mean %s?", wrong, strings.Join(similar, " or "))}
+			}
+		}
+		return usageError{fmt.Errorf("%s; use it as: %s", wrong, cmd.UseLine())}
 	}
 }
 
@@ -99,18 +105,40 @@ CLUSTERD_DATA_DIR) and on the command line; the latter overrides the former.`,
 				_, err := io.WriteString(stdout, c.String())
 				return err
 			}
-			return serve(cmd.Context(), c.Config, o, stderr)
+			return serve(cmd.Context(), c.Config, func() (*sourced, error) { return o.load(cmd.Flags()) }, stderr)
 		},
 	}
 	root.SetVersionTemplate("clusterd {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
+	root.SuggestionsMinimumDistance = 2
+	shortenUsage(root)
 	root.CompletionOptions.DisableDefaultCmd = true
 	o.register(root.PersistentFlags())
 	root.Flags().BoolVar(&o.check, "check-config", false, "print the settings in force with where each came from, and exit")
 	root.AddCommand(initCommand(&o, stdout), joinCommand(&o, stdout), versionCommand(stdout))
 	return root
+}
+
+// shortenUsage leaves the many settings out of the commands' helps.
+func shortenUsage(root *cobra.Command) {
+	usage := root.UsageFunc()
+	root.SetUsageFunc(func(cmd *cobra.Command) error {
+		if cmd == root {
+			return usage(cmd)
+		}
+		hide := func(hidden bool) {
+			root.PersistentFlags().VisitAll(func(f *pflag.Flag) { f.Hidden = hidden })
+		}
+		hide(true)
+		defer hide(false)
+		err := usage(cmd)
+		if cmd.HasFlags() && cmd.Name() != "version" && cmd.Name() != "help" {
+			fmt.Fprintln(cmd.OutOrStderr(), "\nIt takes all settings as flags, such as --address, --data-dir and --members: clusterd --help")
+		}
+		return err
+	})
 }
 
 func versionCommand(stdout io.Writer) *cobra.Command {
