@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -154,14 +153,7 @@ func inheritCPUSet(h hierarchy, parent, child string) error {
 // is called before, on the thread that starts it: namespaces it enters are the
 // new process's. cmd has a SysProcAttr.
 func startIn(hs []hierarchy, path string, cmd *exec.Cmd, enter func() error) error {
-	started := make(chan error, 1)
-	go func() {
-		// The thread is spoiled for others; never unlocked, it ends with the
-		// goroutine.
-		runtime.LockOSThread()
-		started <- startHere(hs, path, cmd, enter)
-	}()
-	return <-started
+	return onOwnThread(func() error { return startHere(hs, path, cmd, enter) })
 }
 
 // errCgroup: the process could not be put into its cgroup.
@@ -223,7 +215,7 @@ func removeCgroup(hs []hierarchy, path string, wait time.Duration) error {
 	var last error
 	for deadline := time.Now().Add(wait); ; {
 		for _, pid := range cgroupProcesses(hs, path) {
-			if pid != os.Getpid() {
+			if livesIn(pid, path) {
 				_ = unix.Kill(pid, unix.SIGKILL)
 			}
 		}
@@ -237,6 +229,13 @@ func removeCgroup(hs []hierarchy, path string, wait time.Duration) error {
 		}
 		pause(2 * time.Millisecond)
 	}
+}
+
+// livesIn says whether a process as a whole is below path, and doesn't only
+// have a thread there that is just starting something.
+func livesIn(pid int, path string) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	return err == nil && pid != os.Getpid() && (strings.Contains(string(text), ":/"+path+"/") || strings.Contains(string(text), ":/"+path+"\n"))
 }
 
 // removeTree removes a cgroup and those below it, the deepest first.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -35,19 +34,14 @@ func hardwareOf(index int) net.HardwareAddr {
 	return net.HardwareAddr{0x02, 0x77, 0x4c, 0, 0, byte(index)}
 }
 
-// inNetns runs f on a thread of its own in the network namespace at path. The
-// thread ends with f, so nothing else ever runs in there.
+// inNetns runs f in the network namespace at path.
 func inNetns(path string, f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
+	return onOwnThread(func() error {
 		if err := enterNetns(path); err != nil {
-			done <- err
-			return
+			return err
 		}
-		done <- f()
-	}()
-	return <-done
+		return f()
+	})
 }
 
 // enterNetns moves the present thread into the network namespace at path.
@@ -74,16 +68,13 @@ func (p places) makeNetwork() error {
 		return fmt.Errorf("name network namespace: %w", err)
 	}
 	f.Close()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	err = onOwnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
+			return err
 		}
-		done <- unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
-	}()
-	if err := <-done; err != nil {
+		return unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
+	})
+	if err != nil {
 		return fmt.Errorf("make network namespace: %w", err)
 	}
 	return inNetns(path, makeBridge)
