@@ -139,9 +139,14 @@ func New(c Config) (*Agent, error) {
 	return a, nil
 }
 
-// Run works until ctx ends, then tells the cluster that it left and returns
-// nil. No unit is stopped by that. It returns ErrDuplicate when another
-// machine is in the cluster under this one's identity.
+// ErrHandover is the cause to end an agent's context with when another agent
+// takes its place on this machine at once: the machine is not away then.
+var ErrHandover = errors.New("another agent takes over")
+
+// Run works until ctx ends, then tells the cluster that it left, unless
+// ErrHandover is the cause, and returns nil. No unit is stopped by that. It
+// returns ErrDuplicate when another machine is in the cluster under this one's
+// identity.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -214,12 +219,16 @@ func (a *Agent) tell(ctx context.Context, do func()) {
 
 // leave writes what is left to be told, in the little time there is.
 func (a *Agent) leave(ctx context.Context) {
+	handover := errors.Is(context.Cause(ctx), ErrHandover)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	if !a.verified || a.cluster.foreign {
 		return
 	}
 	_ = a.reporter.flush(ctx) // logged there; the next clusterd reports anew
+	if handover {
+		return
+	}
 	shutdown := a.Stopping(ctx)
 	if err := a.presence.leave(ctx, shutdown); err != nil {
 		a.Log.Warn("machine not marked away", "error", err)

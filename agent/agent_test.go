@@ -402,6 +402,30 @@ func TestA16_AwayAndBack(t *testing.T) {
 	})
 }
 
+func TestHandoverIsNoAbsence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		ended := make(chan error, 1)
+		first := w.agent()
+		go func() { ended <- first.Run(ctx) }()
+		w.settle()
+		changes := w.store.Watch(t.Context(), registry.Single(registry.AwayKey(me)), 0)
+		cancel(ErrHandover)
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		w.want("alive", w.alive(), "boot1")
+		select {
+		case c := <-changes:
+			t.Errorf("away mark: %+v", c)
+		default:
+		}
+		_ = w.stop()
+	})
+}
+
 func TestA17_SecondHostWithAMachineIDInUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -195,15 +195,29 @@ func (d *daemon) roles(ctx context.Context) error {
 	if len(d.EtcdEndpoints) > 0 {
 		return d.outside(ctx)
 	}
-	joining := (*registry.Member)(nil)
+	var member *etcd.Member
 	for ctx.Err() == nil {
-		if d.id.Bootstrap || joining != nil || etcd.Initialised(d.etcdDir()) {
-			return d.control(ctx, joining)
-		}
 		var err error
-		if joining, err = d.ordinary(ctx); err != nil {
+		switch {
+		case member != nil:
+			id := member.ID()
+			if err = d.control(ctx, member); errors.Is(err, errMemberEnded) && !d.id.Bootstrap {
+				err = d.outvoted(ctx, id, err)
+			} else {
+				return err
+			}
+			member = nil
+		case d.id.Bootstrap || etcd.Initialised(d.etcdDir()):
+			member, err = d.startMember(ctx, nil)
+		default:
+			member, err = d.ordinary(ctx)
+		}
+		if err = ignoreCanceled(err); err != nil {
 			return err
 		}
+	}
+	if member != nil {
+		return d.stopMember(member)
 	}
 	return nil
 }

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/clusterd/clusterd/agent"
 	"github.com/clusterd/clusterd/agent/gossip"
 	"github.com/clusterd/clusterd/engine"
 	"github.com/clusterd/clusterd/registry"
@@ -22,10 +24,10 @@ import (
 )
 
 // ordinary is the role of a machine that is no control machine: the agent, over
-// a control machine's gate. It returns this machine's member record when the
-// leader has chosen it to be a control machine, with the credentials for that
-// already fetched.
-func (d *daemon) ordinary(ctx context.Context) (*registry.Member, error) {
+// a control machine's gate. When the leader has chosen this machine to be a
+// control machine, it returns its etcd member, started; the agent runs until
+// then, so that the machine is never without one for long.
+func (d *daemon) ordinary(ctx context.Context) (*etcd.Member, error) {
 	notify(d.log, "STATUS=machine; looking for the cluster's gates")
 	conn, err := etcd.Dial(d.gates(), d.credentials.ClientTLS(pki.Control), d.log)
 	if err != nil {
@@ -39,24 +41,36 @@ func (d *daemon) ordinary(ctx context.Context) (*registry.Member, error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var chosen *registry.Member
+	var member *etcd.Member
 	var side sync.WaitGroup
 	side.Go(func() {
-		chosen = d.followMembers(ctx, store, func() { conn.SetEndpoints(d.gates()) })
-		cancel(nil)
+		if member = d.followMembers(ctx, store, func() { conn.SetEndpoints(d.gates()) }); member != nil {
+			cancel(agent.ErrHandover)
+		}
 	})
 	d.fail(cancel, "agent", a.Run(ctx))
 	cancel(nil)
 	side.Wait()
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return nil, cause
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, agent.ErrHandover):
+		return member, nil
+	case member != nil:
+		return nil, errors.Join(ignoreCanceled(cause), d.stopMember(member))
+	default:
+		return nil, ignoreCanceled(cause)
 	}
-	return chosen, nil
 }
 
-// followMembers keeps the list of control machines, and returns this machine's
-// own record once it is one of them.
-func (d *daemon) followMembers(ctx context.Context, store registry.Store, changed func()) *registry.Member {
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// followMembers keeps the list of control machines until ctx ends, or until
+// this machine is one of them and its member could be started.
+func (d *daemon) followMembers(ctx context.Context, store registry.Store, changed func()) *etcd.Member {
 	members := registry.NewCopy(store, []registry.Range{registry.Prefix(registry.MembersPrefix)}, d.log)
 	var running sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
@@ -65,22 +79,21 @@ func (d *daemon) followMembers(ctx context.Context, store registry.Store, change
 	defer cancel()
 	for {
 		news := members.Changed()
+		again := time.Minute
 		if members.Revision() > 0 {
 			own := d.learnMembers(members.View())
 			changed()
 			notify(d.log, "STATUS=machine of cluster "+d.id.Cluster)
 			if own != nil {
-				err := d.fetchControlCredentials(ctx)
+				member, err := d.joinMembers(ctx, own)
 				if err == nil {
-					return own
+					return member
 				}
-				d.log.Warn("chosen as control machine, but not given the credentials yet", "error", err)
+				d.log.Warn("chosen as control machine, but not ready to be one yet", "error", err)
+				again = 2 * time.Second
 			}
 		}
-		retry := time.NewTimer(time.Minute)
-		if _, own := d.member(d.id.Machine); own {
-			retry.Reset(2 * time.Second)
-		}
+		retry := time.NewTimer(again)
 		select {
 		case <-ctx.Done():
 			retry.Stop()
@@ -90,6 +103,14 @@ func (d *daemon) followMembers(ctx context.Context, store registry.Store, change
 		}
 		retry.Stop()
 	}
+}
+
+// joinMembers starts this machine's etcd member by its record.
+func (d *daemon) joinMembers(ctx context.Context, own *registry.Member) (*etcd.Member, error) {
+	if err := d.fetchControlCredentials(ctx); err != nil {
+		return nil, err
+	}
+	return d.startMember(ctx, own)
 }
 
 // learnMembers takes the control machines from the registry, keeps what a
@@ -197,51 +218,67 @@ func (d *daemon) controlIdentity() pki.Identity {
 	return pki.Identity{Cluster: d.id.Cluster, Role: pki.Control, Name: string(d.id.Machine)}
 }
 
+// errMemberEnded says that the etcd member ended by itself, as one does that is
+// no longer a member.
+var errMemberEnded = errors.New("this machine's etcd member ended by itself; journalctl -u clusterd tells more")
+
 // control is the role of a control machine: the etcd member and, over it, the
-// gate, the API's copy, the engine candidate and the agent. joining is this
-// machine's record when it is to join the members now.
-func (d *daemon) control(ctx context.Context, joining *registry.Member) error {
-	member, err := d.startMember(ctx, joining)
-	if err != nil || member == nil {
-		return err
-	}
+// gate, the API's copy, the engine candidate and the agent.
+func (d *daemon) control(ctx context.Context, member *etcd.Member) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c := d.newController(member.Connection(), cancel)
 	c.membership = member.Client()
 	c.ended = member.Done()
-	err = c.run(ctx)
+	err := c.run(ctx)
 	d.log.Debug("stopping the etcd member")
-	rest, done := context.WithTimeout(context.WithoutCancel(ctx), shutdownMax)
-	defer done()
-	return errors.Join(err, member.Stop(rest))
+	return errors.Join(err, d.stopMember(member))
 }
 
-// startMember starts this machine's etcd member. One that joins needs an answer
-// of the others for that, so it is tried until ctx ends; then nil is returned.
-func (d *daemon) startMember(ctx context.Context, joining *registry.Member) (*etcd.Member, error) {
-	config := etcd.MemberConfig{
+func (d *daemon) stopMember(member *etcd.Member) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownMax)
+	defer cancel()
+	return member.Stop(ctx)
+}
+
+// startMember starts this machine's etcd member; own is its record when it is
+// to join the members now.
+func (d *daemon) startMember(ctx context.Context, own *registry.Member) (*etcd.Member, error) {
+	notify(d.log, "STATUS=control machine; starting its etcd member")
+	return etcd.StartMember(ctx, etcd.MemberConfig{
 		Machine: d.id.Machine, Dir: d.etcdDir(), Token: d.id.Cluster,
 		Listen: hostPort(d.id.Address, d.PeerPort), Advertise: hostPort(d.id.Address, d.PeerPort),
 		CertFile: d.pki.File(pki.PeerCertificate), KeyFile: d.pki.File(pki.PeerKey), CAFile: d.pki.File(pki.PeerCACertificate),
-		InitialCluster: joining.GetInitialCluster(), Log: d.log,
+		InitialCluster: own.GetInitialCluster(), Log: d.log,
+	})
+}
+
+// outvoted puts the data of this machine's etcd member aside when the other
+// control machines say that it is a member no more, as after it died while it
+// was joining. The machine is an ordinary one then. Without their word nothing
+// is touched, and the error is given back.
+func (d *daemon) outvoted(ctx context.Context, id uint64, ended error) error {
+	conn, err := etcd.Dial(d.gates(), d.credentials.ClientTLS(pki.Control), d.log)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ended, err)
 	}
-	notify(d.log, "STATUS=control machine; starting its etcd member")
-	for {
-		member, err := etcd.StartMember(ctx, config)
-		if err == nil {
-			return member, nil
-		}
-		if joining == nil || errors.As(err, new(*net.OpError)) {
-			return nil, err
-		}
-		d.log.Warn("etcd member not started yet", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil, nil
-		case <-time.After(time.Second):
+	defer conn.Close()
+	store := etcd.NewStore(conn, d.id.KeyPrefix)
+	found, err := store.Range(ctx, registry.Single(registry.MemberKey(d.id.Machine)))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ended, err)
+	}
+	for _, rec := range found.Records {
+		if m, err := registry.Decode[registry.Member](rec); err != nil || m.GetEtcdId() == id {
+			return ended
 		}
 	}
+	aside := d.etcdDir() + ".removed"
+	if err := errors.Join(os.RemoveAll(aside), os.Rename(d.etcdDir(), aside)); err != nil {
+		return fmt.Errorf("%w: %w", ended, err)
+	}
+	d.log.Warn("no etcd member any more: an ordinary machine now", "data", aside)
+	return nil
 }
 
 // controller is one control machine's work.
@@ -267,9 +304,9 @@ func (c *controller) run(ctx context.Context) error {
 	if err := c.serveState(copied); err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", hostPort(c.id.Address, c.GatePort))
+	listener, err := listen("the gate", "GatePort", c.id.Address, c.GatePort)
 	if err != nil {
-		return fmt.Errorf("listen for the gate: %w; is another program at port %d?", err, c.GatePort)
+		return err
 	}
 	eng, err := c.newEngine()
 	if err != nil {
@@ -285,13 +322,13 @@ func (c *controller) run(ctx context.Context) error {
 	defer c.engine.Store(nil)
 	var servers, side sync.WaitGroup
 	servers.Go(func() { _ = copied.Run(serving) })
-	servers.Go(func() { c.fail(c.stop, "gate", c.serveGate(serving, listener)) })
+	servers.Go(func() { c.fail(c.stop, "gate", c.serveGate(serving, listener, copied)) })
 	side.Go(func() { c.fail(c.stop, "engine", eng.Run(ctx)) })
 	side.Go(func() { c.tellStatus(ctx, eng, copied) })
 	side.Go(func() {
 		select {
 		case <-c.ended:
-			c.stop(errors.New("this machine's etcd member ended by itself; was the machine removed from the cluster? journalctl -u clusterd tells more"))
+			c.stop(errMemberEnded)
 		case <-ctx.Done():
 		}
 	})
@@ -335,13 +372,18 @@ func (c *controller) serveState(copied *registry.Copy) error {
 	})
 }
 
-func (c *controller) serveGate(ctx context.Context, l net.Listener) error {
+// serveGate lets machines in, but for those that were removed: their
+// certificates are good still.
+func (c *controller) serveGate(ctx context.Context, l net.Listener, copied *registry.Copy) error {
 	g, err := gate.New(gate.Config{
 		Backend: c.conn,
 		Prefix:  c.id.KeyPrefix,
 		TLS:     c.credentials.ServerTLS(pki.Machine, pki.Control),
 		Identify: func(state tls.ConnectionState) (registry.MachineID, error) {
 			id, err := pki.IdentityOf(state.PeerCertificates[0])
+			if _, removed := copied.Get(registry.RemovedKey(registry.MachineID(id.Name))); removed {
+				err = errors.New("the machine was removed from the cluster; join it anew: clusterd join TOKEN")
+			}
 			return registry.MachineID(id.Name), err
 		},
 		Log: c.log,
