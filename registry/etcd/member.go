@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -57,6 +58,7 @@ type Member struct {
 	etcd    *embed.Etcd
 	machine registry.MachineID
 	conn    *Connection
+	listen  netip.AddrPort
 	log     *slog.Logger
 }
 
@@ -84,8 +86,9 @@ func StartMember(ctx context.Context, c MemberConfig) (*Member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start etcd member at %s: %w", c.Listen, err)
 	}
-	m := &Member{etcd: running, machine: c.Machine, log: c.Log}
+	m := &Member{etcd: running, machine: c.Machine, listen: peerAddress(PeerURL(c.Listen)), log: c.Log}
 	m.conn = inProcess(running.Server)
+	go limitSilence(m.Done(), m.isPeer)
 	go func() {
 		for err := range running.Err() {
 			m.log.Error("etcd member's listener ended", "error", err)
