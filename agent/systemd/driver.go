@@ -196,7 +196,7 @@ func (d *Driver) start(ctx context.Context, b *bus, method string, u unit.Name) 
 	result, err := d.job(ctx, b, method, u)
 	switch {
 	case errorName(err) == "org.freedesktop.systemd1.BadUnitSetting":
-		return &agent.Failure{Unit: u, Why: fmt.Sprintf("%v see systemd-analyze verify %s", err, d.path(u))}
+		return &agent.Failure{Unit: u, Why: fmt.Sprintf("%s; see systemd-analyze verify %s", strings.TrimSuffix(err.Error(), "."), d.path(u))}
 	case answered(err):
 		return &agent.Failure{Unit: u, Why: err.Error()}
 	case err != nil:
@@ -319,7 +319,7 @@ func (d *Driver) loadResult(ctx context.Context, b *bus, u unit.Name, state stri
 	if err := b.property(ctx, path, unitIface, "LoadError", &why); err != nil {
 		why.Message = state
 	}
-	return &agent.Failure{Unit: u, Why: fmt.Sprintf("%s; see systemd-analyze verify %s", firstOf(why.Message, state), d.path(u))}
+	return &agent.Failure{Unit: u, Why: fmt.Sprintf("%s; see systemd-analyze verify %s", strings.TrimSuffix(firstOf(why.Message, state), "."), d.path(u))}
 }
 
 // checkStarted makes sure that what was started is the unit's own file.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/clusterd/clusterd/registry"
+	"github.com/clusterd/clusterd/registry/pki"
 	"github.com/clusterd/clusterd/unit"
 )
 
@@ -77,7 +78,7 @@ func newEndpoint(name string, config *tls.Config) (endpoint, error) {
 			return endpoint{}, badRequest("endpoint %s: no host and port; write it as https://host:7421", name)
 		}
 		if config == nil {
-			return endpoint{}, refused("endpoint %s: no certificate to show there; give one with its key and the cluster's CA, or use the unix socket of a machine", name)
+			return endpoint{}, refused("endpoint %s: no certificate to show there; give one with its key and the cluster's CA (clusterctl: --cert, --key and --ca), or use the unix socket of a machine", name)
 		}
 		transport.TLSClientConfig = config.Clone()
 		return endpoint{name: name, base: "https://" + rest, http: &http.Client{Transport: transport}}, nil
@@ -389,19 +390,30 @@ func (e endpoint) explain(err error) error {
 			Message: fmt.Sprintf("connect to %s: permission denied; use sudo, or join the group that owns the socket", e.name)}
 	case errors.As(err, &unverified):
 		out = &Problem{Status: http.StatusForbidden, Exit: ExitRefused,
-			Message: fmt.Sprintf("connect to %s: %v; it is not of the cluster whose CA is used here", e.name, unverified.Err)}
+			Message: fmt.Sprintf("connect to %s: %v", e.name, unverified.Err)}
+		if errors.Is(err, pki.ErrForeign) {
+			out.Message += "; use the CA of the cluster that is meant"
+		}
 	case errors.As(err, &alert), isRemoteAlert(err):
 		out = &Problem{Status: http.StatusForbidden, Exit: ExitRefused,
 			Message: fmt.Sprintf("connect to %s: the certificate shown was refused (%v); use one of this cluster", e.name, unwrapURL(err))}
 	default:
 		out = &Problem{Status: http.StatusServiceUnavailable, Exit: ExitNoAnswer,
-			Message: fmt.Sprintf("no answer from %s: %v; is clusterd running? systemctl status clusterd", e.name, unwrapURL(err))}
+			Message: fmt.Sprintf("no answer from %s: %v; is clusterd running%s? systemctl status clusterd", e.name, unwrapURL(err), e.there())}
 	}
 	out.Err = err
 	if errors.As(err, &cause) && cause.Op == "dial" {
 		out.Err = errors.Join(errUnreached, err)
 	}
 	return out
+}
+
+// there asks about the network, too, when the endpoint is another machine's.
+func (e endpoint) there() string {
+	if strings.HasPrefix(e.name, "unix:") {
+		return ""
+	}
+	return " there, and its port open to this machine"
 }
 
 // isRemoteAlert finds the alert with which a TLS peer ends a handshake; the

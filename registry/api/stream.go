@@ -286,5 +286,8 @@ func (n namedSource) name(err error) error {
 	if err == nil {
 		return nil
 	}
+	if n.MachineIs == StateAlive {
+		return fmt.Errorf("machine %s %s: %w", n.Machine.Short(), n.Hostname, err)
+	}
 	return fmt.Errorf("machine %s %s, which is %s: %w", n.Machine.Short(), n.Hostname, n.MachineIs, err)
 }

@@ -75,7 +75,7 @@ func TestA08_JournalAndStatusComeFromTheUnitsMachine(t *testing.T) {
 		{"here.service", "nobody", ExitUnknown, "no such machine"},
 		{"nowhere.service", "", ExitFailed, "it is on no machine, its target is launched"},
 		{"nobody.service", "", ExitUnknown, "not in the registry"},
-		{"broken.service", "", ExitFailed, "machine bbbbbbbb... beta, which is alive: journal of broken.service: it is\nbroken"},
+		{"broken.service", "", ExitFailed, "machine bbbbbbbb... beta: journal of broken.service: it is\nbroken"},
 	} {
 		if _, err := journal(test.name, test.machine); ExitCode(err) != test.exit || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("journal of %s: exit %d, %v, want %s", test.name, ExitCode(err), err, test.want)

@@ -90,10 +90,8 @@ func (c *Credentials) Verify(peer *x509.Certificate) (Identity, error) {
 		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
-		var invalid x509.CertificateInvalidError
-		if errors.As(err, &invalid) && invalid.Reason == x509.Expired && peer.CheckSignatureFrom(h.authority) == nil {
-			return Identity{}, fmt.Errorf("the certificate is valid from %s to %s, and it is %s now; renew it, or set the clock",
-				peer.NotBefore.UTC().Format(time.RFC3339), peer.NotAfter.UTC().Format(time.RFC3339), c.now().UTC().Format(time.RFC3339))
+		if outOfTime(err) && peer.CheckSignatureFrom(h.authority) == nil {
+			return Identity{}, validity(peer, c.now())
 		}
 		return Identity{}, fmt.Errorf("%w: %w", ErrForeign, err)
 	}
@@ -105,6 +103,18 @@ func (c *Credentials) Verify(peer *x509.Certificate) (Identity, error) {
 		return Identity{}, fmt.Errorf("%w: it is of cluster %s, this is %s", ErrForeign, id.Cluster, h.identity.Cluster)
 	}
 	return id, nil
+}
+
+func outOfTime(err error) bool {
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &invalid) && invalid.Reason == x509.Expired
+}
+
+// validity is the error for a certificate that is not valid now: it was, or one
+// of the two clocks is wrong.
+func validity(cert *x509.Certificate, now time.Time) error {
+	return fmt.Errorf("the certificate is valid from %s to %s, and it is %s here; set the clock, or renew the certificate",
+		cert.NotBefore.UTC().Format(time.RFC3339), cert.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 }
 
 // ServerTLS is the configuration of a listener that takes only clients with a
@@ -208,6 +218,9 @@ func verifyPinned(chain []*x509.Certificate, pin string, now time.Time) error {
 	roots := x509.NewCertPool()
 	roots.AddCert(chain[len(chain)-1])
 	_, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	if outOfTime(err) {
+		return validity(chain[0], now)
+	}
 	if err != nil {
 		return err
 	}

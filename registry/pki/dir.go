@@ -163,7 +163,7 @@ func ReadCredentials(caFile, certFile, keyFile string) (*Credentials, error) {
 	}
 	c, err := NewCredentials(texts[0], texts[1], texts[2])
 	if err != nil {
-		return nil, fmt.Errorf("read credentials %s: %w", certFile, err)
+		return nil, fmt.Errorf("read credentials %s, %s and %s: %w", certFile, keyFile, caFile, err)
 	}
 	return c, nil
 }

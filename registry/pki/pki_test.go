@@ -2,6 +2,7 @@ package pki
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -166,6 +167,23 @@ func (c *Credentials) withoutCheck() *tls.Config {
 	return config
 }
 
+// A machine whose clock is wrong is told so when it wants to join.
+func TestJoinerWithWrongClock(t *testing.T) {
+	a := newAuthority(t, cluster)
+	server := newCredentials(t, a, Identity{cluster, Control, "m1"}).Certificate()
+	chain := []*x509.Certificate{server, a.Certificate}
+	for now, want := range map[time.Time]string{
+		time.Now(): "",
+		time.Now().Add(-20 * 365 * 24 * time.Hour): "set the clock",
+		time.Now().Add(Validity + 24*time.Hour):    "set the clock",
+	} {
+		err := verifyPinned(chain, Pin(a.Certificate), now)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("at %v: %v, want %q", now, err, want)
+		}
+	}
+}
+
 func TestVerifyExpired(t *testing.T) {
 	a := newAuthority(t, cluster)
 	c := newCredentials(t, a, Identity{cluster, Machine, "m1"})
@@ -175,7 +193,7 @@ func TestVerifyExpired(t *testing.T) {
 	}
 	c.now = func() time.Time { return time.Now().Add(Validity + time.Hour) }
 	_, err := c.Verify(peer)
-	if err == nil || !strings.Contains(err.Error(), "renew it") || errors.Is(err, ErrForeign) {
+	if err == nil || !strings.Contains(err.Error(), "renew the certificate") || errors.Is(err, ErrForeign) {
 		t.Errorf("expired certificate: %v", err)
 	}
 }
