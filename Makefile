@@ -37,5 +37,9 @@ test-unit: ## unit tests, with the race detector
 test-functional: build ## tests on lab machines (root)
 	$(GO) test -count=1 -timeout 20m ./functional/...
 
+bench: PACKAGES += crun
+bench: deps build ## measure the real thing on lab machines, ten minutes at most (root)
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 15m ./functional/
+
 clean: ## remove what was built
 	rm -rf bin

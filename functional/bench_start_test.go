@@ -12,7 +12,7 @@ import (
 // clusterctl against systemctl on one of the machines: new units, and units
 // that ran before. Rounds alternate; the ratio is the median of the rounds'.
 func BenchmarkStartOne(b *testing.B) {
-	c := benchCluster(b, "start-one")
+	c := benchCluster(b)
 	const rounds = 15
 	m := "m1"
 	var first, firstLocal, again, againLocal, active []time.Duration
@@ -58,7 +58,7 @@ func (c *cluster) activeSince(machine, unit string) time.Time {
 // three machines, and destroys them; against each machine's systemctl starting
 // its third of such units, all three at once.
 func BenchmarkStart1000(b *testing.B) {
-	c := benchCluster(b, "start-1000")
+	c := benchCluster(b)
 	const units = 1000
 	machines := []string{"m1", "m2", "m3"}
 	c.writeLocal(machines, units)

@@ -3,6 +3,7 @@ package functional
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -19,13 +20,13 @@ import (
 )
 
 // benchCluster boots a cluster of three machines for one benchmark.
-func benchCluster(b *testing.B, name string) *cluster {
+func benchCluster(b *testing.B) *cluster {
 	b.Helper()
-	if given := os.Getenv("CLUSTERD_LAB"); given != "" {
-		name = given + "-" + name
-	}
-	return ownCluster(b, lab.Options{Name: name})
+	return ownCluster(b, lab.Options{Name: benchName()})
 }
+
+// benchName is the lab's, after the tests' prefix.
+func benchName() string { return cmp.Or(os.Getenv("CLUSTERD_LAB"), "bench") }
 
 // timed runs clusterctl, which must succeed, and returns how long it took.
 func (c *cluster) timed(args ...string) time.Duration {
