@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"text/tabwriter"
@@ -56,6 +57,8 @@ func labError(err error) error {
 		return nil
 	case errors.Is(err, lab.ErrNotRoot):
 		return failure(api.ExitRefused, "%v", err)
+	case errors.Is(err, lab.ErrOption):
+		return failure(api.ExitUsage, "%v", err)
 	case errors.Is(err, lab.ErrNoMachine):
 		return failure(api.ExitUnknown, "%v", err)
 	}
@@ -78,7 +81,17 @@ func (l *labProgram) up() *cobra.Command {
 				}
 				o.Bin = filepath.Dir(self)
 			}
+			if o.Machines < 1 {
+				return usageError("lab up: --machines=%d: a lab has at least one", o.Machines)
+			}
 			_, err := lab.Up(cmd.Context(), o)
+			if errors.Is(err, lab.ErrExists) {
+				l.note("%v", err)
+				if err := l.list(l.stderr); err != nil {
+					return err
+				}
+				return exitStatus(api.ExitFailed)
+			}
 			return labError(err)
 		},
 	}
@@ -248,31 +261,45 @@ func (l *labProgram) status() *cobra.Command {
 			if output != "" && output != "json" {
 				return usageError("lab status: --output=%s is unknown; only json is", output)
 			}
-			opened, err := l.open()
+			if output == "" {
+				return l.list(l.stdout)
+			}
+			machines, err := l.machines()
 			if err != nil {
 				return err
 			}
-			machines, err := opened.Status()
-			if err != nil {
-				return labError(err)
-			}
-			if output == "json" {
-				return json.NewEncoder(l.stdout).Encode(machines)
-			}
-			w := tabwriter.NewWriter(l.stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "MACHINE\tSTATE\tADDRESS\tPID\tBOOTS\tMACHINE-ID")
-			for _, m := range machines {
-				pid := "-"
-				if m.PID > 0 {
-					pid = fmt.Sprint(m.PID)
-				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", m.Name, m.State, m.Address, pid, m.Boots, m.MachineID)
-			}
-			return w.Flush()
+			return json.NewEncoder(l.stdout).Encode(machines)
 		},
 	}
 	cmd.Flags().StringVar(&output, "output", "", "json for scripts")
 	return cmd
+}
+
+func (l *labProgram) machines() ([]lab.Machine, error) {
+	opened, err := l.open()
+	if err != nil {
+		return nil, err
+	}
+	machines, err := opened.Status()
+	return machines, labError(err)
+}
+
+// list prints the lab's machines as a table.
+func (l *labProgram) list(out io.Writer) error {
+	machines, err := l.machines()
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "MACHINE\tSTATE\tADDRESS\tPID\tBOOTS\tMACHINE-ID")
+	for _, m := range machines {
+		pid := "-"
+		if m.PID > 0 {
+			pid = fmt.Sprint(m.PID)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", m.Name, m.State, m.Address, pid, m.Boots, m.MachineID)
+	}
+	return w.Flush()
 }
 
 func (l *labProgram) down() *cobra.Command {

@@ -31,6 +31,8 @@ var (
 	ErrNoMachine = errors.New("the lab has no such machine; clusterctl lab status lists them")
 	// ErrState: the machine is not in a state in which that can be done.
 	ErrState = errors.New("not possible now")
+	// ErrOption: an option has a value it can't have.
+	ErrOption = errors.New("not possible")
 	// ErrMissing: the host lacks something the lab needs.
 	ErrMissing = errors.New("the host lacks it")
 )
@@ -99,7 +101,7 @@ func Up(ctx context.Context, o Options) (_ *Lab, err error) {
 		o.Machines = 3
 	}
 	if o.Machines < 1 || o.Machines > machinesMax {
-		return nil, fmt.Errorf("boot %d machines: between 1 and %d are possible", o.Machines, machinesMax)
+		return nil, fmt.Errorf("boot %d machines: %w; between 1 and %d are", o.Machines, ErrOption, machinesMax)
 	}
 	l := &Lab{places: p, progress: o.Progress}
 	if err := os.Mkdir(p.dir, 0o755); errors.Is(err, fs.ErrExist) {

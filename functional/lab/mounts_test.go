@@ -59,7 +59,7 @@ func TestPlaces(t *testing.T) {
 		"":       "/var/lib/clusterd-lab /run/clusterd-lab clusterd-lab",
 		"lab":    "/var/lib/clusterd-lab /run/clusterd-lab clusterd-lab",
 		"mine":   "/var/lib/clusterd-lab-mine /run/clusterd-lab-mine clusterd-lab-mine",
-		"../etc": `name lab "../etc": use up to 21 lower-case letters, digits and dashes`,
+		"../etc": `name lab "../etc": not possible; use up to 21 lower-case letters, digits and dashes`,
 	} {
 		p, err := placesOf(name)
 		got := strings.Join([]string{p.dir, p.run, p.netns}, " ")

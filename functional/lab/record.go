@@ -36,7 +36,7 @@ func placesOf(name string) (places, error) {
 		name = DefaultName
 	}
 	if !labName.MatchString(name) {
-		return places{}, fmt.Errorf("name lab %q: %w", name, errName)
+		return places{}, fmt.Errorf("name lab %q: %w; use up to 21 lower-case letters, digits and dashes", name, ErrOption)
 	}
 	id := "clusterd-lab"
 	if name != DefaultName {
@@ -50,8 +50,6 @@ func placesOf(name string) (places, error) {
 		netns:  id,
 	}, nil
 }
-
-var errName = errors.New("use up to 21 lower-case letters, digits and dashes")
 
 func (p places) layer() string              { return filepath.Join(p.dir, "layer") }
 func (p places) program(name string) string { return filepath.Join(p.layer(), "usr/bin", name) }
