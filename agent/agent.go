@@ -61,7 +61,7 @@ type Agent struct {
 	files     map[unit.Hash][]byte
 	asked     map[unit.Hash]bool  // files to be fetched; true while that is under way
 	missing   map[unit.Hash]error // files that the registry does not have
-	synced    int                 // ranges of the registry that were read
+	synced    bool                // the cluster's record and the assignments were read
 	admitOnce sync.Once
 	admitted  chan struct{} // closed once the registry is known not to be another cluster's
 	verified  bool
@@ -239,14 +239,20 @@ func (a *Agent) leave(ctx context.Context) {
 
 // follow keeps the agent's copy of its assignments.
 func (a *Agent) follow(ctx context.Context) {
-	assignments := registry.Prefix(registry.AssignmentsOf(a.ID))
-	ranges := []registry.Range{registry.Single(registry.ClusterKey), assignments}
+	assignments, cluster := registry.Prefix(registry.AssignmentsOf(a.ID)), registry.Single(registry.ClusterKey)
+	ranges := []registry.Range{cluster, assignments}
+	for _, own := range []string{registry.MachineKey(a.ID), registry.AliveKey(a.ID), registry.AwayKey(a.ID)} {
+		ranges = append(ranges, registry.Single(own))
+	}
 	take := func(r registry.Range, records []registry.Event) {
 		for _, e := range records {
-			if r == assignments {
+			switch r {
+			case assignments:
 				a.assign(e)
-			} else {
+			case cluster:
 				a.see(e)
+			default:
+				a.presence.see(e)
 			}
 		}
 	}
@@ -256,10 +262,13 @@ func (a *Agent) follow(ctx context.Context) {
 			for _, rec := range s.Records {
 				events = append(events, registry.Event{Record: rec})
 			}
-			if r != assignments && len(events) == 0 {
+			if r != assignments && r != cluster {
+				events = nil // presence reads them for itself
+			}
+			if r == cluster && len(events) == 0 {
 				events = []registry.Event{{Record: registry.Record{Key: registry.ClusterKey}, Deleted: true}}
 			}
-			a.tell(ctx, func() { take(r, events); a.synced++; a.admit(ctx) })
+			a.tell(ctx, func() { take(r, events); a.synced = a.synced || r == assignments; a.admit(ctx) })
 		},
 		Changes: func(r registry.Range, c registry.Changes) {
 			if len(c.Events) > 0 {
@@ -288,9 +297,8 @@ func (a *Agent) see(e registry.Event) {
 		return
 	}
 	a.reporter.forget() // the registry may be another than before
-	select {
-	case a.presence.again <- struct{}{}:
-	default:
+	if a.verified {
+		a.presence.lookAgain()
 	}
 }
 
@@ -299,7 +307,7 @@ func (a *Agent) see(e registry.Event) {
 func (a *Agent) admit(ctx context.Context) {
 	frozen := ""
 	switch {
-	case a.synced < 2:
+	case !a.synced:
 		frozen = "the registry was not read yet"
 	case a.cluster.foreign:
 		frozen = "frozen: " + a.cluster.frozen

@@ -24,6 +24,7 @@ type world struct {
 	t       *testing.T
 	store   *mem.Store
 	manager *fakeManager
+	boot    string // boot1 if empty
 	dir     string
 	machine registry.Machine
 	cluster string
@@ -63,8 +64,12 @@ func (w *world) assign(u unit.Name, text string, target registry.Target, generat
 func (w *world) agent() *Agent {
 	w.t.Helper()
 	w.machine.Hostname, w.machine.Address = "m1", "10.0.0.1"
+	boot := w.boot
+	if boot == "" {
+		boot = "boot1"
+	}
 	a, err := New(Config{
-		Store: w.store, Manager: w.manager, ID: me, Machine: &w.machine, Incarnation: "boot1", ClusterID: w.cluster,
+		Store: w.store, Manager: w.manager, ID: me, Machine: &w.machine, Incarnation: boot, ClusterID: w.cluster,
 		RunDir: w.dir, Log: slog.New(slog.DiscardHandler), Stopping: func(context.Context) bool { return w.down },
 	})
 	if err != nil {

@@ -34,15 +34,20 @@ type presence struct {
 	lease registry.LeaseID // 0: none, or gone
 }
 
-// verify returns ErrDuplicate when a machine with another certificate is alive
-// under this one's identity. A machine that was just set up anew meets its own
-// old lease for a while, so that is waited for.
+// verify returns ErrDuplicate when another host is alive under this machine's
+// identity. A machine that was set up anew, or booted again in no time, meets
+// its own old lease for a while, so that is waited for.
 func (p *presence) verify(ctx context.Context) error {
 	p.loadLease()
-	deadline := time.Now().Add(3 * p.ttl)
+	var deadline time.Time // set when another one was first met
 	for pause := retryFirst; ; pause = min(2*pause, retryMax) {
 		err := p.verifyOnce(ctx)
-		if err == nil || errors.Is(err, ErrDuplicate) && time.Now().After(deadline) {
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, ErrDuplicate) && deadline.IsZero():
+			deadline = time.Now().Add(3 * p.ttl)
+		case errors.Is(err, ErrDuplicate) && time.Now().After(deadline):
 			return err
 		}
 		p.log.Debug("machine not verified", "error", err)
@@ -54,14 +59,23 @@ func (p *presence) verify(ctx context.Context) error {
 
 func (p *presence) verifyOnce(ctx context.Context) error {
 	known, _, err := readRecord[registry.Machine](ctx, p.store, registry.MachineKey(p.id))
-	if err != nil || known == nil || known.CertificateSha256 == p.machine.CertificateSha256 {
+	if errors.Is(err, registry.ErrUnreadable) {
+		known, err = nil, nil // written anew by register
+	}
+	if err != nil || known == nil {
 		return err
 	}
 	alive, rec, err := readRecord[registry.Alive](ctx, p.store, registry.AliveKey(p.id))
-	if err != nil || alive == nil || rec.Lease == p.lease && p.lease != 0 {
-		return err
+	if errors.Is(err, registry.ErrUnreadable) {
+		alive, err = nil, nil
 	}
-	return fmt.Errorf("machine %s: %w: %s at %s; give this host an identity of its own: rm /etc/machine-id, systemd-machine-id-setup, reboot, clusterd join",
+	switch {
+	case err != nil || alive == nil || rec.Lease == p.lease && p.lease != 0:
+		return err
+	case known.CertificateSha256 == p.machine.CertificateSha256 && alive.Incarnation == p.incarnation:
+		return nil // an earlier clusterd's, whose lease was not kept
+	}
+	return fmt.Errorf("machine %s: %w: %s at %s; give this host an identity of its own: stop clusterd, rm -r /etc/machine-id and clusterd's data directory, systemd-machine-id-setup, reboot, clusterd join",
 		p.id, ErrDuplicate, known.Hostname, known.Address)
 }
 
@@ -92,10 +106,10 @@ func (p *presence) run(ctx context.Context) {
 
 // beat keeps the lease, and sees to the machine's records once for each lease.
 func (p *presence) beat(ctx context.Context, present *bool) error {
-	ctx, cancel := context.WithTimeout(ctx, max(p.every, time.Second))
+	ctx, cancel := context.WithTimeout(ctx, max(p.ttl/2, time.Second)) // all of it: keep-alives wait meanwhile
 	defer cancel()
 	if p.lease != 0 {
-		_, err := p.store.KeepAlive(ctx, p.lease)
+		_, err := p.keepAlive(ctx)
 		if err != nil && !errors.Is(err, registry.ErrLeaseGone) {
 			return fmt.Errorf("keep lease: %w", err)
 		}
@@ -122,6 +136,29 @@ func (p *presence) beat(ctx context.Context, present *bool) error {
 	*present = true
 	p.log.Info("machine registered", "machine", p.id, "address", p.machine.Address)
 	return nil
+}
+
+func (p *presence) keepAlive(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(p.every, time.Second))
+	defer cancel()
+	return p.store.KeepAlive(ctx, p.lease)
+}
+
+// see takes a change of one of the machine's own records in. When they are no
+// longer what register makes of them, it is to look again: a mark that another
+// clusterd left late, or a registry that lost them.
+func (p *presence) see(e registry.Event) {
+	lost := e.Deleted && (e.Key == registry.AliveKey(p.id) || e.Key == registry.MachineKey(p.id))
+	if away := !e.Deleted && e.Key == registry.AwayKey(p.id); lost || away {
+		p.lookAgain()
+	}
+}
+
+func (p *presence) lookAgain() {
+	select {
+	case p.again <- struct{}{}:
+	default:
+	}
 }
 
 // register writes what of the machine's records is not as it should be.

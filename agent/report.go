@@ -95,6 +95,7 @@ type reporter struct {
 	mu      sync.Mutex
 	waiting map[unit.Name][]byte
 	written map[unit.Name][]byte // nil until it was read
+	sending map[unit.Name]bool   // in the transaction under way, and not forgotten since
 }
 
 func newReporter(store registry.Records, machine registry.MachineID, log *slog.Logger) *reporter {
@@ -109,6 +110,7 @@ func (r *reporter) set(u unit.Name, o *registry.Observed) {
 	if o == nil {
 		delete(r.waiting, u)
 		delete(r.written, u)
+		delete(r.sending, u)
 		return
 	}
 	r.waiting[u] = registry.Encode(o)
@@ -170,7 +172,7 @@ func (r *reporter) flush(ctx context.Context) error {
 		}
 		r.mu.Lock()
 		for i, u := range names {
-			if r.written != nil {
+			if r.written != nil && r.sending[u] {
 				r.written[u] = ops[i].Value
 			}
 			if bytes.Equal(r.waiting[u], ops[i].Value) {
@@ -212,6 +214,7 @@ func (r *reporter) batch() ([]unit.Name, []registry.Op) {
 	defer r.mu.Unlock()
 	var names []unit.Name
 	var ops []registry.Op
+	r.sending = map[unit.Name]bool{}
 	for _, u := range slices.Sorted(maps.Keys(r.waiting)) {
 		value := r.waiting[u]
 		if old, ok := r.written[u]; ok && bytes.Equal(old, value) {
@@ -222,6 +225,7 @@ func (r *reporter) batch() ([]unit.Name, []registry.Op) {
 			break
 		}
 		names = append(names, u)
+		r.sending[u] = true
 		ops = append(ops, registry.Op{Key: registry.ObservedKey(r.machine, u), Value: value})
 	}
 	return names, ops
