@@ -305,8 +305,8 @@ func (s readOnlyRoot) compile(b *builder, in *inputs) {
 
 func (s restoreLimits) compile(b *builder, in *inputs) {
 	b.call("set umask", unix.SYS_UMASK, 0o022)
-	if limit := startlimit.Files(); limit.Max != 0 {
-		b.call("set limit of open files", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, pin(b, &limit), 0)
+	if soft, hard := startlimit.Files(); hard != 0 {
+		b.call("set limit of open files", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, pin(b, &unix.Rlimit{Cur: soft, Max: hard}), 0)
 	}
 }
 

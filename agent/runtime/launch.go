@@ -216,6 +216,8 @@ func cloneError(err error, namespaces []string) error {
 		return fmt.Errorf("make name-spaces: %w; this machine lets only root do that, or nobody (see /proc/sys/user/max_user_namespaces)", err)
 	case errors.Is(err, unix.ENOSPC):
 		return fmt.Errorf("make name-spaces: a limit in /proc/sys/user/max_*_namespaces is reached; raise it: %w", err)
+	case errors.Is(err, unix.EAGAIN):
+		return fmt.Errorf("clone the container's process: no more processes are allowed here (nsrun has some threads itself until it is done); raise the unit's TasksMax=: %w", err)
 	case errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("make name-spaces: %w; Linux 5.5 or newer is needed", err)
 	}

@@ -1,0 +1,250 @@
+package runtime
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// rootHost is a machine like ours: root, hybrid cgroups.
+func rootHost() Host {
+	return Host{
+		Root: true, Caps: 1<<len(capNames) - 1,
+		ProcFiles: []string{"/proc/kcore"}, ProcDirs: []string{"/proc/acpi", "/sys/firmware"},
+		ReadOnly: []string{"/proc/sys"},
+	}
+}
+
+func webSpec() Spec {
+	return Spec{
+		Name: "web", ID: strings.Repeat("0123456789abcdef", 4), Image: "busybox",
+		Layers: []string{"/layers/1", "/layers/2"}, Argv: []string{"httpd", "-f"}, Env: []string{"PATH=/bin"},
+	}
+}
+
+func TestMake(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		spec   func(*Spec)
+		host   func(*Host)
+		has    []string // lines, in this order
+		hasNot []string
+	}{
+		{
+			name: "an image, by hand: nsrun stays, its death is the container's",
+			has: []string{
+				"name-spaces: mnt pid ipc uts cgroup net user",
+				"clone a process, ours, in new name-spaces",
+				"map ids 0 to 65535 to a range that is this container's alone",
+				"make the root: overlay of 2 layers and a writable one, ids mapped",
+				"record the process",
+				"open the gate",
+				"ask for death when nsrun dies",
+				"wait at the gate",
+				"make proc (nosuid,nodev,noexec)",
+				"pivot_root",
+				"mount proc on /proc",
+				"hide /proc/kcore",
+				"make /proc/sys read-only",
+				"no new privileges",
+				"ask again for death with nsrun",
+				"execve",
+				"give back the command's exit code",
+			},
+			hasNot: []string{"MAINPID", "READY=1", "make cgroup"},
+		},
+		{
+			name: "handed over: systemd's child from birth, ready only when the program is found",
+			host: func(h *Host) { h.HandOver = true },
+			has: []string{
+				"clone a process, systemd's from birth",
+				"record the process",
+				"tell systemd MAINPID= and wait until it has read that (BARRIER=1)",
+				"open the gate",
+				"find httpd in /bin: not there is exit 127, not executable 126; tell systemd READY=1; execve",
+				"exit 0",
+			},
+			hasNot: []string{"ask for death", "standard input"},
+		},
+		{
+			name:   "the machine's network gives up the user name-space, visibly",
+			spec:   func(s *Spec) { s.Network = NetworkHost },
+			has:    []string{"name-spaces: mnt pid ipc uts cgroup\n", "no user name-space: root inside is root outside"},
+			hasNot: []string{"ids mapped", "loopback", "ping_group_range"},
+		},
+		{
+			name: "without root: one id, a plain directory, taken by the child itself",
+			spec: func(s *Spec) { s.Layers, s.Image, s.RootFS = nil, "", "/srv/root" },
+			host: func(h *Host) { h.Root = false },
+			has:  []string{"map id 0 to the caller's own", "take /srv/root", "devpts (nosuid,noexec;newinstance,ptmxmode=0666,mode=0620)"},
+		},
+		{
+			name: "volumes go from the outside in, whatever their order",
+			spec: func(s *Spec) {
+				s.Volumes = []Volume{{Source: "/srv/b", Target: "/data/sub"}, {Source: "/srv/a", Target: "/data", ReadOnly: true}}
+				s.Tmpfs = []Tmpfs{{Target: "/data/sub/tmp", Options: "size=1m,exec"}}
+			},
+			has: []string{
+				"make volume 1: /srv/b, ids mapped", "make volume 2: /srv/a, read-only, ids mapped",
+				"make tmpfs 1: tmpfs (nosuid,nodev;size=1m)",
+				"mount volume 2 on /data\n", "mount volume 1 on /data/sub\n", "mount tmpfs 1 on /data/sub/tmp\n",
+			},
+		},
+		{
+			name:   "a volume on /etc/hosts takes the place of ours",
+			spec:   func(s *Spec) { s.Volumes = []Volume{{Source: "/srv/hosts", Target: "/etc/hosts"}} },
+			has:    []string{"mount volume 1 on /etc/hosts"},
+			hasNot: []string{"mount hosts on"},
+		},
+		{
+			name: "the root is made read-only when all mount points are there",
+			spec: func(s *Spec) { s.ReadOnly, s.WorkDir = true, "/srv" },
+			has:  []string{"mount proc on /proc", "go to /srv", "make the root read-only", "execve"},
+		},
+		{
+			name: "pure cgroup2 is shown, read-only",
+			host: func(h *Host) { h.Cgroup2 = true },
+			has:  []string{"make cgroup: cgroup2 (ro,nosuid,nodev,noexec)", "mount cgroup on /sys/fs/cgroup"},
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			spec, host := webSpec(), rootHost()
+			if row.spec != nil {
+				row.spec(&spec)
+			}
+			if row.host != nil {
+				row.host(&host)
+			}
+			p, err := Make(spec, host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, at := p.String(), 0
+			for _, line := range row.has {
+				i := strings.Index(text[at:], line)
+				if i < 0 {
+					t.Fatalf("no %q after byte %d of\n%s", line, at, text)
+				}
+				at += i
+			}
+			for _, line := range row.hasNot {
+				if strings.Contains(text, line) {
+					t.Errorf("%q should not be in\n%s", line, text)
+				}
+			}
+			if again, err := Make(spec, host); err != nil || again.String() != text {
+				t.Errorf("equal inputs, another plan: %v\n%s", err, again)
+			}
+		})
+	}
+}
+
+func TestMakeRefuses(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		spec func(*Spec)
+		root bool
+		want string
+	}{
+		{"a name that leads elsewhere", func(s *Spec) { s.Name = "../web" }, true, `name "../web"`},
+		{"no command", func(s *Spec) { s.Argv = nil }, true, "no command"},
+		{"a working directory that could be anywhere", func(s *Spec) { s.WorkDir = "srv" }, true, "must begin with a slash"},
+		{"a network that isn't there", func(s *Spec) { s.Network = "bridge" }, true, "--network=none (the default) and --network=host"},
+		{"a volume over /proc", func(s *Spec) { s.Volumes = []Volume{{Source: "/srv", Target: "/proc/sys"}} }, true, "/proc is the container's own"},
+		{"a volume over /sys, spelled oddly", func(s *Spec) { s.Volumes = []Volume{{Source: "/srv", Target: "/srv/../sys"}} }, true, "/sys is the container's own"},
+		{"a volume over the root", func(s *Spec) { s.Volumes = []Volume{{Source: "/srv", Target: "/"}} }, true, "can't be covered"},
+		{"B-10: systemd's socket", func(s *Spec) { s.Volumes = []Volume{{Source: "/run/systemd/private", Target: "/s"}} }, true, "could rule this machine"},
+		{"B-10: D-Bus's, by its old path", func(s *Spec) { s.Volumes = []Volume{{Source: "/var/run/dbus/system_bus_socket", Target: "/s"}} }, true, "could rule this machine"},
+		{"B-10: clusterd's, by its directory's directory", func(s *Spec) { s.Volumes = []Volume{{Source: "/run", Target: "/s"}} }, true, "could rule this machine"},
+		{"B-10: docker's", func(s *Spec) { s.Volumes = []Volume{{Source: "/var/run/docker.sock", Target: "/s"}} }, true, "could rule this machine"},
+		{"a capability nobody has", func(s *Spec) { s.CapAdd = []string{"FLY"} }, true, "no such capability"},
+		{"an image without root", func(s *Spec) {}, false, "--rootfs DIR"},
+		{"another user without root", func(s *Spec) { s.Layers, s.RootFS, s.User = nil, "/r", "7" }, false, "leave --user out"},
+		{"the machine's network without root", func(s *Spec) { s.Layers, s.RootFS, s.Network = nil, "/r", "host" }, false, "needs root"},
+	} {
+		spec, host := webSpec(), rootHost()
+		host.Root = row.root
+		row.spec(&spec)
+		if _, err := Make(spec, host); err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: error %v, want one with %q", row.name, err, row.want)
+		}
+	}
+}
+
+func TestNamedVolumesAreNoControlSockets(t *testing.T) {
+	for source, ok := range map[string]bool{
+		"/var/lib/nsrun/volumes/data": true, "/var/lib/nsrun/volumes": false, "/var/lib/nsrun/images": false,
+		"/srv": true, "/run/myapp": true, "/runner": true, "/": false, "/var/lib": false,
+	} {
+		if err := checkSource(source); (err == nil) != ok {
+			t.Errorf("%s: %v, want allowed: %v", source, err, ok)
+		}
+	}
+}
+
+func TestCapabilities(t *testing.T) {
+	for _, row := range []struct{ add, drop, want string }{
+		{"", "", "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT SETFCAP"},
+		{"", "ALL", "none"},
+		{"net_admin CAP_SYS_TIME", "all", "NET_ADMIN SYS_TIME"},
+		{"NET_RAW", "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID", "SETPCAP NET_BIND_SERVICE NET_RAW SYS_CHROOT SETFCAP"},
+		{"CHOWN", "CHOWN", "DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT SETFCAP"},
+	} {
+		set, err := capabilities(strings.Fields(row.add), strings.Fields(row.drop))
+		if err != nil || set.String() != row.want {
+			t.Errorf("add %q, drop %q: %s, %v; want %s", row.add, row.drop, set, err, row.want)
+		}
+	}
+}
+
+func TestLookUp(t *testing.T) {
+	const passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\napp:x:55:66:An app:/srv/app:/bin/false\nbad:x:many:1::/:\n"
+	const group = "root:x:0:\napp:x:66:\nextra:x:77:root,app\nother:x:78:nobody\nown:x:66:app\n"
+	for _, row := range []struct {
+		spec   string
+		want   userIDs
+		groups string
+		err    string
+	}{
+		{spec: "", want: userIDs{uid: 0, gid: 0, home: "/root"}, groups: "0 77"},
+		{spec: "app", want: userIDs{uid: 55, gid: 66, home: "/srv/app"}, groups: "66 77"},
+		{spec: "55", want: userIDs{uid: 55, gid: 66, home: "/srv/app"}, groups: "66 77"},
+		{spec: "app:extra", want: userIDs{uid: 55, gid: 77, home: "/srv/app"}, groups: "77"},
+		{spec: "1234", want: userIDs{uid: 1234, gid: 0, home: "/"}, groups: "0"},
+		{spec: "1234:5678", want: userIDs{uid: 1234, gid: 5678, home: "/"}, groups: "5678"},
+		{spec: ":9", want: userIDs{uid: 0, gid: 9, home: "/root"}, groups: "9"},
+		{spec: "nobodyatall", err: "not in the container's /etc/passwd"},
+		{spec: "app:nogroup", err: "not in the container's /etc/group"},
+		{spec: "bad", err: "has no ids"},
+		{spec: "-1", err: "not in the container's /etc/passwd"},
+	} {
+		got, err := lookUp(row.spec, []byte(passwd), []byte(group))
+		if row.err != "" {
+			if err == nil || !strings.Contains(err.Error(), row.err) {
+				t.Errorf("%s: error %v, want one with %q", row.spec, err, row.err)
+			}
+			continue
+		}
+		var groups []string
+		for _, g := range got.groups {
+			groups = append(groups, strconv.Itoa(int(g)))
+		}
+		if err != nil || got.uid != row.want.uid || got.gid != row.want.gid || got.home != row.want.home || strings.Join(groups, " ") != row.groups {
+			t.Errorf("%q: %+v, %v; want %+v in groups %s", row.spec, got, err, row.want, row.groups)
+		}
+	}
+	if got, err := lookUp("root", nil, nil); err != nil || got.uid != 0 || got.home != "/root" {
+		t.Errorf("root without a passwd file: %+v, %v", got, err)
+	}
+}
+
+func FuzzLookUp(f *testing.F) {
+	f.Add("app:extra", "app:x:55:66::/srv:/bin/sh\n", "extra:x:77:app\n")
+	f.Add(":", "::::::", ":::")
+	f.Fuzz(func(t *testing.T, spec, passwd, group string) {
+		ids, err := lookUp(spec, []byte(passwd), []byte(group))
+		if err == nil && (ids.uid < 0 || ids.gid < 0 || len(ids.groups) > groupsMax || ids.home == "") {
+			t.Fatalf("%q: %+v", spec, ids)
+		}
+	})
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/clusterd/clusterd/agent/image"
+)
+
+func TestParse(t *testing.T) {
+	for _, row := range []struct{ args, want string }{
+		{"busybox", "rest=busybox"},
+		{"--name web busybox -e X", "name=web rest=busybox -e X"},
+		{"--name=web busybox", "name=web rest=busybox"},
+		{"-name web -rm busybox", "name=web rm rest=busybox"},
+		{"-name=web busybox", "name=web rest=busybox"},
+		{"-e A=1 -eB=2 --env=C=3 -e=D=4 busybox", "env=A=1 B=2 C=3 D=4 rest=busybox"},
+		{"-i --rm busybox", "stdin rm rest=busybox"},
+		{"--rm=false busybox", "rest=busybox"},
+		{"--rm=maybe busybox", "--rm=maybe: true or false"},
+		{"-iw /srv busybox", "stdin workdir=/srv rest=busybox"},
+		{"-iw/srv busybox", "stdin workdir=/srv rest=busybox"},
+		{"-u0 -h box busybox", "user=0 hostname=box rest=busybox"},
+		{"--net host busybox", "network=host rest=busybox"},
+		{"-- -odd", "rest=-odd"},
+		{"--name", "--name: needs a value"},
+		{"-w", "-w: needs a value"},
+		{"--frob busybox", "--frob: no such flag; see help"},
+		{"-x busybox", "-x: no such flag; see help"},
+		{"-it busybox", "-t: no terminals yet; leave it out (-i passes standard input on)"},
+		{"-d busybox", "-d: a container stays with whoever started it; in a unit leave it out, in a shell: systemd-run nsrun run …"},
+		{"-p80:80 busybox", "-p: ports come with the bridge network, not there yet; use --network=host"},
+		{"--publish 80:80 busybox", "--publish: ports come with the bridge network, not there yet; use --network=host"},
+		{"-m 1g busybox", "-m: systemd does that: put MemoryMax= into the unit"},
+		{"--restart always busybox", "--restart: systemd does that: put Restart= into the unit"},
+		{"--stop-timeout x busybox", "--stop-timeout: x: a number of seconds"},
+	} {
+		o := &runOptions{}
+		rest, err := parse(runFlags(o), strings.Fields(row.args), false)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		} else {
+			got = describe(o, rest)
+		}
+		if got != row.want {
+			t.Errorf("%s:\n got %s\nwant %s", row.args, got, row.want)
+		}
+	}
+}
+
+func describe(o *runOptions, rest []string) string {
+	var parts []string
+	add := func(name, value string) {
+		if value != "" {
+			parts = append(parts, name+"="+value)
+		}
+	}
+	if o.spec.Stdin {
+		parts = append(parts, "stdin")
+	}
+	add("name", o.spec.Name)
+	if o.spec.Remove {
+		parts = append(parts, "rm")
+	}
+	add("env", strings.Join(o.env, " "))
+	add("workdir", o.spec.WorkDir)
+	add("user", o.spec.User)
+	add("hostname", o.spec.Hostname)
+	add("network", o.spec.Network)
+	add("rest", strings.Join(rest, " "))
+	return strings.Join(parts, " ")
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("-it\x00--name\x00web\x00-e=A\x00--\x00x")
+	f.Add("-\x00--\x00-=\x00--=")
+	f.Fuzz(func(t *testing.T, line string) {
+		args := strings.Split(line, "\x00")
+		for _, mixed := range []bool{false, true} {
+			rest, err := parse(runFlags(&runOptions{}), slices.Clone(args), mixed)
+			if err == nil && len(rest) > len(args) {
+				t.Fatalf("%q: %d arguments became %d", args, len(args), len(rest))
+			}
+		}
+	})
+}
+
+// TestEveryFlagDoesOneThing holds the table to what take expects of it.
+func TestEveryFlagDoesOneThing(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range runFlags(&runOptions{}) {
+		n := 0
+		for _, has := range []bool{f.set != nil, f.text != nil, f.why != ""} {
+			if has {
+				n++
+			}
+		}
+		if n != 1 || f.long == "" || seen[f.long] || f.short != 0 && seen[string(f.short)] {
+			t.Errorf("--%s, -%c: %d meanings, or twice in the table", f.long, f.short, n)
+		}
+		seen[f.long], seen[string(f.short)] = true, true
+	}
+}
+
+func TestParseVolume(t *testing.T) {
+	here, err := filepath.Abs("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for arg, want := range map[string]string{
+		"/srv:/data": "/srv /data false", "/srv:/data:ro": "/srv /data true", "/srv:/data:ro,z": "/srv /data true",
+		"data:/data": "data /data false", "./data:/data": here + " /data false",
+		"/data": "write FROM:TO", "/a:/b:/c": "option /c", ":/x": "write FROM:TO", "a/b:/x": "neither a path", "/a:": "write FROM:TO",
+	} {
+		v, err := parseVolume(arg)
+		got := fmt.Sprint(v.Source, " ", v.Target, " ", v.ReadOnly)
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want && (err == nil || !strings.Contains(got, want)) {
+			t.Errorf("%s: %s, want %s", arg, got, want)
+		}
+	}
+}
+
+func TestArgv(t *testing.T) {
+	config := image.Config{Entrypoint: []string{"/entry", "-x"}, Cmd: []string{"serve"}}
+	empty, other := "", "/other"
+	for _, row := range []struct {
+		name       string
+		config     image.Config
+		entrypoint *string
+		command    string
+		want       string
+	}{
+		{"the image's own", config, nil, "", "/entry -x serve"},
+		{"a command takes the place of the image's", config, nil, "status", "/entry -x status"},
+		{"another entry point drops both", config, &other, "", "/other"},
+		{"another entry point with arguments", config, &other, "a b", "/other a b"},
+		{"no entry point", config, &empty, "ls", "ls"},
+		{"only a command", image.Config{Cmd: []string{"sh"}}, nil, "", "sh"},
+	} {
+		if got := strings.Join(argv(row.config, row.entrypoint, strings.Fields(row.command)), " "); got != row.want {
+			t.Errorf("%s: %s, want %s", row.name, got, row.want)
+		}
+	}
+}
+
+func TestParseEnvFile(t *testing.T) {
+	got, err := parseEnvFile("# no\nA=1\n\n  B=\"x y\"  \r\nC\nD=a=b#c\n")
+	if want := `A=1|B="x y"  |C|D=a=b#c`; err != nil || strings.Join(got, "|") != want {
+		t.Errorf("%q, %v; want %s", got, err, want)
+	}
+	for _, bad := range []string{"=x", "A B=1", "A=\x00"} {
+		if _, err := parseEnvFile(bad); err == nil {
+			t.Errorf("%q: no error", bad)
+		}
+	}
+}
+
+func FuzzParseEnvFile(f *testing.F) {
+	f.Add("A=1\n#\nB\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		entries, err := parseEnvFile(text)
+		if err != nil {
+			return
+		}
+		again, err := parseEnvFile(strings.Join(entries, "\n"))
+		if err != nil || !slices.Equal(again, entries) {
+			t.Fatalf("%q read again: %q, %v", entries, again, err)
+		}
+	})
+}
+
+func TestUnitOf(t *testing.T) {
+	for text, want := range map[string]string{
+		"0::/system.slice/web.service":                                          "web.service",
+		"0::/system.slice/web@1.service/inner":                                  "web@1.service",
+		"0::/user.slice/user-0.slice/session-1.scope":                           "",
+		"9:name=systemd:/system.slice/web.service\n8:pids:/other.service\n0::/": "web.service",
+		"8:pids:/system.slice/web.service":                                      "",
+		"0::/user.slice/user-1.slice/user@1.service/app.slice/_odd.service":     "odd.service",
+		"": "",
+	} {
+		if got := unitOf(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestExitOfUnit(t *testing.T) {
+	for _, row := range []struct {
+		code, status string
+		want         int
+	}{{"exited", "3", 3}, {"killed", "TERM", 143}, {"dumped", "SEGV", 139}, {"", "", -1}, {"exited", "odd", -1}} {
+		if got := exitOfUnit(row.code, row.status); got != row.want {
+			t.Errorf("%s %s: %d, want %d", row.code, row.status, got, row.want)
+		}
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Setenv("NSRUN_TEST_PASSED", "on")
+	file := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(file, []byte("A=file\nB=file\nNSRUN_TEST_PASSED\nNSRUN_TEST_ABSENT\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := &runOptions{env: []string{"B=flag", "NOT_SET_ANYWHERE"}, envFiles: []string{file}}
+	o.spec.Hostname = "box"
+	got, err := o.environment([]string{"A=image", "PATH=/bin"})
+	if want := "A=file PATH=/bin B=flag NSRUN_TEST_PASSED=on HOSTNAME=box"; err != nil || strings.Join(got, " ") != want {
+		t.Errorf("%q, %v; want %s", got, err, want)
+	}
+}
