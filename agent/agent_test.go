@@ -201,6 +201,24 @@ func TestC02_RestartOfTheAgentTouchesNothing(t *testing.T) {
 	})
 }
 
+func TestC10_JobThatEndsWhileClusterdIsDownRunsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		w.assign(web, "hang", registry.Target_LAUNCHED, 1)
+		w.settle()
+		_ = w.stop()
+		w.want("begun", w.manager.took(), "write web.service@"+hashOf("hang")+"; start web.service")
+		w.manager.mu.Lock()
+		w.manager.set(web, "inactive", "dead")
+		w.manager.mu.Unlock()
+		w.start()
+		w.want("afterwards", w.manager.took(), "")
+		w.want("reported", w.observed(web), "loaded/inactive/dead generation 1")
+		_ = w.stop()
+	})
+}
+
 func TestC03_EmptiedRegistryStopsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -105,6 +105,9 @@ func (f *fakeManager) Do(ctx context.Context, s Action) error {
 
 func (f *fakeManager) start(ctx context.Context, s Action, x *fakeUnit) error {
 	x.running = x.File
+	if s.Begun != nil {
+		s.Begun()
+	}
 	switch text := string(x.File); {
 	case strings.Contains(text, "hang"):
 		f.set(s.Unit, "activating", "start")

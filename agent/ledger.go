@@ -19,6 +19,7 @@ type entry struct {
 	File      unit.Hash `json:"file"`      // written, or about to be
 	Done      uint64    `json:"done"`      // last generation carried out
 	Restarted uint64    `json:"restarted"` // last restart carried out
+	Begun     uint64    `json:"begun"`     // last generation whose start was taken on
 	Reason    string    `json:"reason,omitempty"`
 }
 

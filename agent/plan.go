@@ -39,8 +39,9 @@ type Observed struct {
 	Active string
 	// StaleDropIn says that another drop-in would be written today.
 	StaleDropIn bool
-	// Done and Restarted are the last generations that were carried out.
-	Done, Restarted uint64
+	// Done and Restarted are the last generations that were carried out, Begun
+	// the last one whose start or restart the service manager has taken on.
+	Done, Restarted, Begun uint64
 }
 
 func (o Observed) running() bool {
@@ -74,6 +75,9 @@ type Action struct {
 	// are to pull this one in, unless they are the machine's own.
 	File, DropIn         []byte
 	WantedBy, RequiredBy []unit.Name
+	// Begun, if set, is called once the service manager has taken a Start or
+	// Restart on; its result comes later.
+	Begun func()
 }
 
 func (a Action) String() string {
@@ -193,7 +197,8 @@ func (p *planner) loaded() {
 
 func (p *planner) launched() {
 	const reason = "it is to be launched"
-	restart := p.want.Restart > p.has.Restarted && p.has.File != ""
+	begun := p.has.Begun == p.want.Generation && p.has.File == p.want.File
+	restart := p.want.Restart > p.has.Restarted && p.has.File != "" && !begun
 	switch {
 	case p.has.File == "":
 		p.rewrite("it is new here")
@@ -209,6 +214,8 @@ func (p *planner) launched() {
 		return
 	case p.has.running() && p.has.Active != "deactivating":
 		return
+	case begun && !p.has.running():
+		return // it ended, or failed, while nobody was looking: that was its run
 	case p.has.StaleDropIn:
 		p.rewrite("its drop-in is out of date")
 	case p.has.Active == "failed":

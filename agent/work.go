@@ -161,7 +161,7 @@ func (a *Agent) observed(u unit.Name, m *managed) Observed {
 	o := Observed{
 		File: m.hash, Ours: ours, Taken: m.state.Taken,
 		Loaded: m.state.Loaded(), Active: m.state.Active,
-		Done: e.Done, Restarted: e.Restarted,
+		Done: e.Done, Restarted: e.Restarted, Begun: e.Begun,
 	}
 	if m.want != nil && m.want.File == o.File && Fresh(*m.want, o) {
 		f, err := unit.Parse(string(u), m.state.File)
@@ -375,6 +375,9 @@ func (a *Agent) do(ctx context.Context, u unit.Name, s Action, reason string) er
 	switch s.Verb {
 	case Start, Stop, Restart, Remove:
 		a.Log.Info("step", "unit", u, "machine", a.ID, "step", s.String(), "reason", s.Reason)
+		if s.Verb == Start || s.Verb == Restart {
+			s.Begun = func() { a.begun(e, s.Desired) }
+		}
 	case Write:
 		// First of all it is known to be ours, so that no crash leaves a file
 		// that nobody owns.
@@ -392,6 +395,15 @@ func (a *Agent) do(ctx context.Context, u unit.Name, s Action, reason string) er
 		return a.ledger.remove(u)
 	}
 	return a.Manager.Do(ctx, s)
+}
+
+// begun keeps that a unit's start is under way, so that a job that ends while
+// no clusterd runs is not run twice.
+func (a *Agent) begun(e entry, d Desired) {
+	e.File, e.Begun = d.File, d.Generation
+	if err := a.ledger.put(e); err != nil {
+		a.Log.Warn("start not kept for a restart of clusterd", "unit", e.Unit, "error", err)
+	}
 }
 
 // gate holds the starts of a round back until its files are written.

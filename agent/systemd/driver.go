@@ -147,9 +147,9 @@ func (d *Driver) Do(ctx context.Context, s agent.Action) error {
 	case agent.Stop:
 		return d.stop(ctx, b, s.Unit)
 	case agent.Start:
-		return d.start(ctx, b, "StartUnit", s.Unit)
+		return d.start(ctx, b, "StartUnit", s)
 	case agent.Restart:
-		return d.start(ctx, b, "RestartUnit", s.Unit)
+		return d.start(ctx, b, "RestartUnit", s)
 	case agent.ResetFailed:
 		if err := b.call(ctx, "ResetFailedUnit", string(s.Unit)).Err; err != nil && !isNoSuchUnit(err) {
 			return fmt.Errorf("reset %s: %w", s.Unit, err)
@@ -164,8 +164,9 @@ func (d *Driver) Do(ctx context.Context, s agent.Action) error {
 }
 
 // job makes a job and waits for its result. How many are waited for is not
-// bounded, since some hang; how many are being made is.
-func (d *Driver) job(ctx context.Context, b *bus, method string, u unit.Name) (string, error) {
+// bounded, since some hang; how many are being made is. begun is called once it
+// is made; nil is left out.
+func (d *Driver) job(ctx context.Context, b *bus, method string, u unit.Name, begun func()) (string, error) {
 	select {
 	case d.calls <- struct{}{}:
 	case <-ctx.Done():
@@ -176,11 +177,14 @@ func (d *Driver) job(ctx context.Context, b *bus, method string, u unit.Name) (s
 	if err != nil {
 		return "", err
 	}
+	if begun != nil {
+		begun()
+	}
 	return b.await(ctx, done)
 }
 
 func (d *Driver) stop(ctx context.Context, b *bus, u unit.Name) error {
-	result, err := d.job(ctx, b, "StopUnit", u)
+	result, err := d.job(ctx, b, "StopUnit", u, nil)
 	switch {
 	case isNoSuchUnit(err):
 		return nil
@@ -192,8 +196,9 @@ func (d *Driver) stop(ctx context.Context, b *bus, u unit.Name) error {
 	return nil
 }
 
-func (d *Driver) start(ctx context.Context, b *bus, method string, u unit.Name) error {
-	result, err := d.job(ctx, b, method, u)
+func (d *Driver) start(ctx context.Context, b *bus, method string, s agent.Action) error {
+	u := s.Unit
+	result, err := d.job(ctx, b, method, u, s.Begun)
 	switch {
 	case errorName(err) == "org.freedesktop.systemd1.BadUnitSetting":
 		return &agent.Failure{Unit: u, Why: fmt.Sprintf("%s; see systemd-analyze verify %s", strings.TrimSuffix(err.Error(), "."), d.path(u))}
