@@ -31,7 +31,7 @@ type Gossip interface {
 	Liveness(m registry.MachineID) Liveness
 }
 
-// Timing holds how patient the engine is. A zero field means its default.
+// Timing holds how patient and how careful the engine is. A zero field means its default.
 type Timing struct {
 	Lease     time.Duration // how long a silent leader leads; 5 s
 	KeepAlive time.Duration // 1.5 s; less than half of Lease
@@ -44,6 +44,9 @@ type Timing struct {
 	// AwayLimit is how long a machine whose clusterd was stopped keeps its
 	// units; 15 min.
 	AwayLimit time.Duration
+	// Brake is the share of registered machines, above 0 and up to 1, past which
+	// so many are missing that nothing moves; a half.
+	Brake float64
 	// FileGrace is how long a unit file nobody uses is kept; 1 min.
 	FileGrace time.Duration
 	// Retry is when an unanswered or outdated change is decided again; 1 s.
@@ -66,6 +69,9 @@ func (t Timing) withDefaults() Timing {
 	set(&t.AwayLimit, 15*time.Minute)
 	set(&t.FileGrace, time.Minute)
 	set(&t.Retry, time.Second)
+	if t.Brake == 0 {
+		t.Brake = 0.5
+	}
 	if t.EvictionsPerSecond == 0 {
 		t.EvictionsPerSecond = 100
 	}

@@ -25,6 +25,7 @@ type index struct {
 	machines map[registry.MachineID]*machineEntry
 	files    map[unit.Hash]*fileEntry
 	identity identity
+	listed   bool // the whole registry was applied; what comes now is news
 
 	dirty    map[unit.Name]bool               // to be decided again
 	restless map[registry.MachineID]bool      // to be judged again: changed, or a matter of time

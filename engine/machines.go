@@ -19,6 +19,7 @@ type machineEntry struct {
 	settings   *registry.Settings
 	unreadable bool // the settings are there, but not readable
 	away       *registry.Away
+	left       time.Time // when it was seen to go away; zero: before this reign
 	alive      *registry.Alive
 	living     bool              // alive/<id> is there
 	missing    time.Time         // since when it is known not to be
@@ -65,7 +66,10 @@ func (x *index) applyMachine(prefix, rest string, e registry.Event, now time.Tim
 		m.missing = now
 		m.alive = read[registry.Alive](x, e)
 	case which == "away":
-		m.away = read[registry.Away](x, e)
+		m.away, m.left = read[registry.Away](x, e), time.Time{}
+		if x.listed {
+			m.left = now
+		}
 	case which == "operator":
 		m.settings = read[registry.Settings](x, e)
 		m.unreadable = m.settings == nil && !e.Deleted
@@ -94,8 +98,11 @@ func (t Timing) judge(m *machineEntry, gossip Liveness, now time.Time) fate {
 	case m.away != nil && m.away.Shutdown:
 		return fate{state: placement.Lost, why: "is shut down"}
 	case m.away != nil:
-		if left := time.UnixMilli(m.away.SinceUnixMs); left.Before(since) {
+		// The machine's own clock counts only when there is no other.
+		if left := time.UnixMilli(m.away.SinceUnixMs); m.left.IsZero() && left.Before(since) {
 			since = left
+		} else if !m.left.IsZero() && m.left.Before(since) {
+			since = m.left
 		}
 		if until := since.Add(t.AwayLimit); now.Before(until) {
 			return fate{placement.Held, "is away", until}
@@ -199,8 +206,8 @@ func (x *index) stirMachine(m *machineEntry) {
 	}
 }
 
-// judgeBrake stops moves when more than half of the registered machines are
-// missing: then it is rather this side that is cut off, or a power failure
+// judgeBrake stops moves when more than half, or another share, of the registered
+// machines are missing: then it is rather this side that is cut off, or a power failure
 // that will end. Machines that gossip doubts count as missing for as long as a
 // machine's grace lasts, since leases that end together are not seen to end at
 // once; later on, a lease that holds counts for more than gossip.
@@ -227,7 +234,7 @@ func (x *index) judgeBrake(now time.Time) {
 			doubted++
 		}
 	}
-	on := missing > 0 && 2*(missing+doubted) > registered
+	on := missing > 0 && float64(missing+doubted) > x.timing.Brake*float64(registered)
 	if on != x.braked {
 		x.braked = on
 		for id, m := range x.machines {

@@ -17,7 +17,6 @@ type reign struct {
 	commit committer
 	inbox  inbox
 
-	listed bool              // the whole registry is in the index
 	seen   registry.Revision // what the index has been told up to
 	await  registry.Revision // decide nothing before that was seen: it is our own last write
 	undone map[unit.Name]bool
@@ -72,7 +71,7 @@ func (r *reign) pass(ctx context.Context) (next time.Time, deposed bool) {
 	now := time.Now()
 	failing := r.takeIn(now)
 	switch {
-	case !r.listed || failing:
+	case !r.index.listed || failing:
 		return time.Time{}, false
 	case r.seen < r.await:
 		// The watch is behind our own write. Should it stay so, it is asked.
@@ -127,7 +126,7 @@ func (r *reign) takeIn(now time.Time) (failing bool) {
 		for _, e := range c.Events {
 			r.index.apply(e, now)
 		}
-		r.seen, r.listed = max(r.seen, c.Revision), true
+		r.seen, r.index.listed = max(r.seen, c.Revision), true
 	}
 	r.engine.first = identity{id: r.index.identity.id, epoch: r.index.identity.epoch}
 	return failing
