@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -116,12 +117,17 @@ func (g *Gossip) Addr() string { return g.list.LocalNode().Address() }
 // Peers says where machines may be found, as host:port. Those that are not
 // heard of are asked again and again.
 func (g *Gossip) Peers(addresses []string) {
-	g.mu.Lock()
-	clear(g.peers)
+	peers := map[string]bool{}
 	for _, a := range addresses {
-		g.peers[a] = true
+		peers[a] = true
 	}
+	g.mu.Lock()
+	known := maps.Equal(peers, g.peers)
+	g.peers = peers
 	g.mu.Unlock()
+	if known {
+		return
+	}
 	select {
 	case g.wake <- struct{}{}:
 	default:
