@@ -401,7 +401,7 @@ func (c *controller) newEngine() (*engine.Engine, error) {
 		Gossip: liveness{c.gossip},
 		Timing: engine.Timing{
 			Lease: c.EngineLease, KeepAlive: c.EngineLease * 3 / 10,
-			Grace: c.Grace, AwayLimit: c.AwayLimit,
+			Grace: c.Grace, AwayLimit: c.AwayLimit, Brake: c.BrakeFraction,
 		},
 		WhileLeading: func(ctx context.Context, guard registry.Guard) {
 			if c.membership == nil {
