@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -230,6 +228,7 @@ func (d *daemon) control(ctx context.Context, member *etcd.Member) error {
 	c := d.newController(member.Connection(), cancel)
 	c.membership = member.Client()
 	c.ended = member.Done()
+	c.isMember = func(ctx context.Context) (bool, error) { return d.isMember(ctx, member.ID()) }
 	err := c.run(ctx)
 	d.log.Debug("stopping the etcd member")
 	return errors.Join(err, d.stopMember(member))
@@ -253,34 +252,6 @@ func (d *daemon) startMember(ctx context.Context, own *registry.Member) (*etcd.M
 	})
 }
 
-// outvoted puts the data of this machine's etcd member aside when the other
-// control machines say that it is a member no more, as after it died while it
-// was joining. The machine is an ordinary one then. Without their word nothing
-// is touched, and the error is given back.
-func (d *daemon) outvoted(ctx context.Context, id uint64, ended error) error {
-	conn, err := etcd.Dial(d.gates(), d.credentials.ClientTLS(pki.Control), d.log)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ended, err)
-	}
-	defer conn.Close()
-	store := etcd.NewStore(conn, d.id.KeyPrefix)
-	found, err := store.Range(ctx, registry.Single(registry.MemberKey(d.id.Machine)))
-	if err != nil {
-		return fmt.Errorf("%w: %w", ended, err)
-	}
-	for _, rec := range found.Records {
-		if m, err := registry.Decode[registry.Member](rec); err != nil || m.GetEtcdId() == id {
-			return ended
-		}
-	}
-	aside := d.etcdDir() + ".removed"
-	if err := errors.Join(os.RemoveAll(aside), os.Rename(d.etcdDir(), aside)); err != nil {
-		return fmt.Errorf("%w: %w", ended, err)
-	}
-	d.log.Warn("no etcd member any more: an ordinary machine now", "data", aside)
-	return nil
-}
-
 // controller is one control machine's work.
 type controller struct {
 	*daemon
@@ -289,6 +260,8 @@ type controller struct {
 	membership clientv3.Cluster // nil with an outside etcd
 	ended      <-chan struct{}  // closed when the etcd member ended by itself; nil with an outside etcd
 	stop       context.CancelCauseFunc
+
+	isMember func(context.Context) (bool, error) // what the other control machines say; nil with an outside etcd
 }
 
 func (d *daemon) newController(conn *etcd.Connection, stop context.CancelCauseFunc) *controller {
@@ -325,13 +298,7 @@ func (c *controller) run(ctx context.Context) error {
 	servers.Go(func() { c.fail(c.stop, "gate", c.serveGate(serving, listener, copied)) })
 	side.Go(func() { c.fail(c.stop, "engine", eng.Run(ctx)) })
 	side.Go(func() { c.tellStatus(ctx, eng, copied) })
-	side.Go(func() {
-		select {
-		case <-c.ended:
-			c.stop(errMemberEnded)
-		case <-ctx.Done():
-		}
-	})
+	side.Go(func() { c.watchMember(ctx) })
 	if c.id.Bootstrap {
 		side.Go(func() { c.ensureCluster(ctx) })
 	}
