@@ -15,6 +15,10 @@ const NameMax = 255
 // types are the kinds of unit that a file can describe.
 var types = []string{"service", "socket", "timer", "path", "mount", "automount", "swap", "target", "slice"}
 
+// templated are the types that systemd has templates and instances of. The
+// others are named after what they are about.
+var templated = []string{"service", "socket", "timer", "path", "target"}
+
 // fileless are the kinds of unit that systemd makes itself and no file describes.
 var fileless = []string{"device", "scope", "snapshot", "busname"}
 
@@ -45,7 +49,22 @@ func ParseName(s string) (Name, error) {
 	case full[0] == '.':
 		return "", fmt.Errorf("unit name %s: it begins with a dot; put a name before it, such as web.service", clip(s))
 	}
+	if err := Name(full).checkType(); err != nil {
+		return "", err
+	}
 	return Name(full), nil
+}
+
+// checkType checks what only some types' names have to keep to.
+func (n Name) checkType() error {
+	typ, stem := n.Type(), n.stem()
+	switch {
+	case strings.Contains(stem, "@") && !slices.Contains(templated, typ):
+		return fmt.Errorf("unit name %s: systemd has no templates of type .%s; take the @ out, or write it as \\x40", clip(string(n)), typ)
+	case typ == "slice" && stem != "-" && (stem[0] == '-' || stem[len(stem)-1] == '-' || strings.Contains(stem, "--")):
+		return fmt.Errorf("unit name %s: the dashes of a slice's name stand between the slices it lies in; write it as parent-child.slice", clip(string(n)))
+	}
+	return nil
 }
 
 // nameByte says whether systemd allows c in a unit's name.
