@@ -379,5 +379,20 @@ func (d *Dir) CleanUp(unit string, code int) error {
 			err = errors.Join(err, e)
 		}
 	}
+	return errors.Join(err, d.sweep())
+}
+
+// sweep deletes what claims that were killed have left, and empties the trash.
+func (d *Dir) sweep() error {
+	unlock, err := d.prepare()
+	if err != nil {
+		return err
+	}
+	making := filepath.Join(d.data, "making")
+	entries, err := os.ReadDir(making)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(making, e.Name())))
+	}
+	unlock()
 	return errors.Join(err, d.emptyTrash())
 }

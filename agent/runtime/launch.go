@@ -92,6 +92,12 @@ func (l *launch) claim() error {
 		return err
 	}
 	l.ids, l.taken = ids, true
+	if overlay && l.dir.leases != nil && s.Image != "" {
+		// After the claim, so that whoever removes the container ends it.
+		if err := l.dir.leases.Hold(s.ID); err != nil {
+			return errors.Join(err, l.undo())
+		}
+	}
 	return nil
 }
 
@@ -101,7 +107,7 @@ func etcContents(s Spec) map[string]string {
 	if s.Hostname != "" {
 		hosts += "127.0.1.1\t" + s.Hostname + "\n"
 	}
-	resolv, err := os.ReadFile("/etc/resolv.conf")
+	resolv, err := readFile("/etc/resolv.conf")
 	if err != nil {
 		resolv = nil // a machine without one has no names to look up
 	}
@@ -230,14 +236,14 @@ func (l *launch) mapIDs(step mapIDs) error {
 	gids := uids
 	if !step.Range {
 		uids, gids = fmt.Sprintf("0 %d 1", os.Geteuid()), fmt.Sprintf("0 %d 1", os.Getegid())
-		if err := os.WriteFile(proc+"/setgroups", []byte("deny"), 0); err != nil {
+		if err := createFile(proc+"/setgroups", []byte("deny"), 0); err != nil {
 			return fmt.Errorf("map ids: %w", err)
 		}
 	}
-	if err := os.WriteFile(proc+"/uid_map", []byte(uids), 0); err != nil {
+	if err := createFile(proc+"/uid_map", []byte(uids), 0); err != nil {
 		return fmt.Errorf("map ids: %w", err)
 	}
-	if err := os.WriteFile(proc+"/gid_map", []byte(gids), 0); err != nil {
+	if err := createFile(proc+"/gid_map", []byte(gids), 0); err != nil {
 		return fmt.Errorf("map ids: %w", err)
 	}
 	fd, err := unix.Open(proc+"/ns/user", unix.O_RDONLY|unix.O_CLOEXEC, 0)

@@ -26,7 +26,19 @@ var ErrConflict = errors.New("name is taken")
 type Dir struct {
 	data string // containers/NAME/{record,upper,work,…}, trash/, volumes/, lock
 	run  string // live/NAME, ids/BASE; gone after a reboot, as the processes are
+
+	leases Leases // nil: images are left to themselves
 }
+
+// Leases keep images from being removed while containers need their layers. A
+// holder is a container's id.
+type Leases interface {
+	Hold(holder string) error
+	Release(holder string) error // of nothing is no error
+}
+
+// UseLeases makes containers of images hold them for as long as they exist.
+func (d *Dir) UseLeases(l Leases) { d.leases = l }
 
 // Record is what is known of a container for as long as it exists.
 type Record struct {
@@ -114,7 +126,7 @@ func (d *Dir) prepare() (unlock func(), err error) {
 			return nil, err
 		}
 	}
-	for _, dir := range []string{d.data + "/containers", d.data + "/trash", d.run + "/live", d.run + "/ids"} {
+	for _, dir := range []string{d.data + "/containers", d.data + "/making", d.data + "/trash", d.run + "/live", d.run + "/ids"} {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
@@ -186,7 +198,7 @@ func (d *Dir) List() ([]*Container, error) {
 }
 
 func (d *Dir) read(name string) (*Container, error) {
-	data, err := os.ReadFile(filepath.Join(d.container(name), "record"))
+	data, err := readFile(filepath.Join(d.container(name), "record"))
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +213,7 @@ func (d *Dir) read(name string) (*Container, error) {
 }
 
 func (d *Dir) readLive(name string) (*Live, error) {
-	data, err := os.ReadFile(d.live(name))
+	data, err := readFile(d.live(name))
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +229,7 @@ func (l *Live) alive() bool {
 // startTime returns when a process started, in ticks since boot, and whether it
 // has ended and only waits for its parent to notice.
 func startTime(pid int) (start uint64, ended bool, err error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	data, err := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0, false, err
 	}
@@ -238,7 +250,7 @@ func writeFile(file string, value any) error {
 		return err
 	}
 	next := file + ".new"
-	if err := os.WriteFile(next, append(data, '\n'), 0o600); err != nil {
+	if err := createFile(next, append(data, '\n'), 0o600); err != nil {
 		return err
 	}
 	return os.Rename(next, file)
@@ -315,13 +327,12 @@ func (d *Dir) claim(rec Record, files map[string]string, overlay, mapped bool) (
 	if err := d.discard(rec.Name); err != nil {
 		return 0, err
 	}
-	// Whatever is in making is left from a crash, for we hold the lock.
-	making := filepath.Join(d.data, "making")
-	if err := os.RemoveAll(making); err != nil {
+	// What is there is left from a crash, for we hold the lock.
+	next := filepath.Join(d.data, "making", rec.Name)
+	if err := os.RemoveAll(next); err != nil {
 		return 0, err
 	}
-	next := filepath.Join(making, rec.Name)
-	dirs := []string{making, next}
+	dirs := []string{next}
 	if overlay {
 		dirs = append(dirs, next+"/upper", next+"/work")
 	}
@@ -331,7 +342,7 @@ func (d *Dir) claim(rec Record, files map[string]string, overlay, mapped bool) (
 		}
 	}
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(next, name), []byte(content), 0o644); err != nil {
+		if err := createFile(filepath.Join(next, name), []byte(content), 0o644); err != nil {
 			return 0, err
 		}
 	}
@@ -351,6 +362,14 @@ func (d *Dir) claim(rec Record, files map[string]string, overlay, mapped bool) (
 
 // discard moves what is left of a container to the trash. The lock is held.
 func (d *Dir) discard(name string) error {
+	if _, err := os.Lstat(d.container(name)); err != nil {
+		return nil
+	}
+	if c, err := d.read(name); err == nil && d.leases != nil && c.Image != "" {
+		if err := d.leases.Release(c.ID); err != nil {
+			return fmt.Errorf("remove container %s: %w", name, err)
+		}
+	}
 	if live, err := d.readLive(name); err == nil && live.IDs != 0 {
 		if owner, err := os.Readlink(d.mark(live.IDs)); err == nil && owner == name {
 			os.Remove(d.mark(live.IDs)) // else the next to try that range takes it over

@@ -86,7 +86,7 @@ func TestClaimTakesOverWhatACrashLeft(t *testing.T) {
 	if c, err := d.Get("web"); err != nil || c.Running() || c.Live == nil {
 		t.Errorf("%+v, %v; want one being set up", c, err)
 	}
-	if err := d.emptyTrash(); err != nil {
+	if err := d.Reap(); err != nil {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{"making", "trash"} {

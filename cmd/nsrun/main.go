@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/clusterd/clusterd/agent/image"
 	"github.com/clusterd/clusterd/agent/runtime"
 )
 
@@ -19,6 +20,7 @@ func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
 type app struct {
 	name           string // as it was called: nsrun or docker
 	dir            *runtime.Dir
+	store          *image.Store
 	stdout, stderr io.Writer
 }
 
@@ -60,6 +62,13 @@ type verb struct {
 
 func run(args []string, stdout, stderr io.Writer) int {
 	a := &app{name: "nsrun", dir: runtime.SystemDir(), stdout: stdout, stderr: stderr}
+	store, err := image.Open(a.dir.Images())
+	if err != nil {
+		fmt.Fprintf(stderr, "nsrun: %v\n", err)
+		return runtime.ExitFailed
+	}
+	a.store = store
+	a.dir.UseLeases(leases{store: store})
 	if filepath.Base(args[0]) == "docker" {
 		a.name = "docker"
 	}

@@ -37,6 +37,9 @@ func (a *app) ps(args []string) error {
 	if len(rest) > 0 {
 		return usageError{fmt.Errorf("%s: ps takes no arguments", rest[0])}
 	}
+	if err := a.dir.Reap(); err != nil {
+		fmt.Fprintf(a.stderr, "%s: ps: tidy up: %v\n", a.name, err)
+	}
 	all, err := a.dir.List()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -130,6 +131,9 @@ func (a *app) run(args []string) error {
 		fmt.Fprint(a.stdout, plan)
 		return nil
 	}
+	if img != nil {
+		a.dir.UseLeases(leases{a.store, img})
+	}
 	code, err := a.dir.Run(plan)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.spec.Name, err)
@@ -142,10 +146,7 @@ func (a *app) run(args []string) error {
 
 // image finds the image to run; one that isn't here is pulled, as docker does.
 func (a *app) image(o *runOptions) (*image.Image, error) {
-	store, err := image.Open(a.dir.Images())
-	if err != nil {
-		return nil, err
-	}
+	store := a.store
 	img, err := store.Resolve(o.spec.Image)
 	if !errors.Is(err, image.ErrNoImage) || o.explain || o.pull == "never" {
 		return img, err
@@ -161,6 +162,18 @@ func (a *app) image(o *runOptions) (*image.Image, error) {
 	}
 	return store.Resolve(o.spec.Image)
 }
+
+// leases ties containers to the image store.
+type leases struct {
+	store *image.Store
+	img   *image.Image // what Hold holds
+}
+
+func (l leases) Hold(holder string) error {
+	return l.store.Hold(context.Background(), holder, l.img)
+}
+
+func (l leases) Release(holder string) error { return l.store.Release(holder) }
 
 // complete fills in what the flags leave to the image, to files and to systemd.
 func (o *runOptions) complete(dir *runtime.Dir, img *image.Image, command []string) error {
