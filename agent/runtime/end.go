@@ -352,7 +352,7 @@ func (d *Dir) Reap() error {
 			}
 		}
 	}
-	return errors.Join(err, d.emptyTrash())
+	return errors.Join(err, d.sweep())
 }
 
 // CleanUp puts a unit's containers in order after it has stopped: those that
