@@ -82,6 +82,7 @@ func serve(ctx context.Context, c Config, reload func() (*sourced, error), stder
 	apis.Go(func() { d.fail(stop, "API", d.server.ServeTLS(rest, remote)) })
 	apis.Go(func() { d.server.Run(rest) })
 	apis.Go(func() { d.gossip.Run(rest) })
+	apis.Go(func() { d.keepCertificates(rest) })
 	apis.Go(func() { reloadOnHangup(rest, reload, level, log) })
 	notify(log, sd.SdNotifyReady)
 
