@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,7 +71,23 @@ func newMember(c Config) (*identity, error) {
 			return nil, fmt.Errorf("%w; name one with --address", err)
 		}
 	}
+	if err := ownAddress(address); err != nil {
+		return nil, err
+	}
 	return &identity{Machine: m, Address: address}, nil
+}
+
+// ownAddress refuses an address that nobody could reach this machine at: the
+// token would be spent on a clusterd that can't start.
+func ownAddress(address string) error {
+	l, err := net.Listen("tcp", hostPort(address, 0))
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return fmt.Errorf("this machine has no address %s; ip address shows those it has: name one with --address", address)
+	}
+	if err != nil {
+		return fmt.Errorf("listen at %s: %w; name another address with --address", address, err)
+	}
+	return l.Close()
 }
 
 // initCluster writes the identity last: with it the machine is a member.

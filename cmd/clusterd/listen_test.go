@@ -75,3 +75,13 @@ func TestCheckPortsTriesAll(t *testing.T) {
 		})
 	}
 }
+
+// An address that is another machine's is found out before a token is spent.
+func TestJoinWithAnotherMachinesAddress(t *testing.T) {
+	if err := ownAddress("127.0.0.1"); err != nil {
+		t.Error(err)
+	}
+	if err := ownAddress("192.0.2.1"); err == nil || !strings.Contains(err.Error(), "has no address 192.0.2.1; ip address shows") {
+		t.Errorf("192.0.2.1: %v", err)
+	}
+}
