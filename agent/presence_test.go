@@ -117,10 +117,10 @@ func TestC09_GoneIsToldOfEachTime(t *testing.T) {
 		if _, err := store.Store.Commit(t.Context(), nil, []registry.Op{{Delete: key}}); err != nil {
 			t.Error(err)
 		}
-		r.set(web, nil)
+		r.set(web, nil, false)
 	}
 	for round := range 2 {
-		r.set(web, gone)
+		r.set(web, gone, true)
 		if err := r.flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}

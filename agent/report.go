@@ -83,14 +83,15 @@ func micros(t time.Time) int64 {
 	return t.UnixMicro()
 }
 
-// reporter writes observations when they change: the first change at once,
-// later ones together. What can't be written now is kept, only the latest of
-// each unit, and written when the registry answers again.
+// reporter writes observations when they change: what somebody may wait for at
+// once, the rest together with what follows soon. What can't be written now is
+// kept, only the latest of each unit, and written when the registry answers again.
 type reporter struct {
 	store   registry.Records
 	machine registry.MachineID
 	log     *slog.Logger
 	wake    chan struct{}
+	urgent  chan struct{}
 
 	mu      sync.Mutex
 	waiting map[unit.Name][]byte
@@ -99,12 +100,16 @@ type reporter struct {
 }
 
 func newReporter(store registry.Records, machine registry.MachineID, log *slog.Logger) *reporter {
-	return &reporter{store: store, machine: machine, log: log, wake: make(chan struct{}, 1), waiting: map[unit.Name][]byte{}}
+	return &reporter{
+		store: store, machine: machine, log: log, waiting: map[unit.Name][]byte{},
+		wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
+	}
 }
 
-// set says what is to be told of a unit. Nil takes back what was not told yet
-// and forgets the unit; its record is the leader's to delete.
-func (r *reporter) set(u unit.Name, o *registry.Observed) {
+// set says what is to be told of a unit, at once or when there is more. Nil
+// takes back what was not told yet and forgets the unit; its record is the
+// leader's to delete.
+func (r *reporter) set(u unit.Name, o *registry.Observed, atOnce bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if o == nil {
@@ -114,8 +119,16 @@ func (r *reporter) set(u unit.Name, o *registry.Observed) {
 		return
 	}
 	r.waiting[u] = registry.Encode(o)
+	signal(r.wake)
+	if atOnce {
+		signal(r.urgent)
+	}
+}
+
+// signal leaves a word for whoever waits on c, if there is none yet.
+func signal(c chan<- struct{}) {
 	select {
-	case r.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -141,6 +154,12 @@ func (r *reporter) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.wake:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.urgent:
+		case <-time.After(coalesce):
 		}
 		for r.flush(ctx) != nil && wait(ctx, pause) {
 			pause = min(2*pause, retryMax)

@@ -83,7 +83,7 @@ func (a *Agent) forgotten(u unit.Name, m *managed) bool {
 		return false
 	}
 	delete(a.units, u)
-	a.reporter.set(u, nil)
+	a.reporter.set(u, nil, false)
 	return true
 }
 
@@ -187,7 +187,10 @@ func (a *Agent) publish(u unit.Name, m *managed) {
 		v.reason = e.Reason
 	}
 	if o := report(u, v, a.Incarnation); o != nil {
-		a.reporter.set(u, o)
+		// A start is waited for until its end; what happens on the way to it can
+		// wait, lest it make the end wait for its own turn.
+		done := m.want == nil || o.Generation == m.want.Generation
+		a.reporter.set(u, o, done && !m.working)
 	}
 }
 
