@@ -11,9 +11,14 @@ import (
 	"github.com/clusterd/clusterd/unit"
 )
 
-// watchPause lets changes that come in a burst go out together. The first goes
+// Changes that come in a burst go out together: after a look at the units there
+// is a pause, in proportion to what the look took, so that watching a thousand
+// units does not take the processor from starting them. The first change goes
 // out at once.
-const watchPause = 50 * time.Millisecond
+const (
+	watchPauseMin = 10 * time.Millisecond
+	watchPauseMax = 200 * time.Millisecond
+)
 
 func (s *Server) watch(c *Control, w http.ResponseWriter, r *http.Request) error {
 	request, err := read[WatchRequest](r)
@@ -33,12 +38,13 @@ func (s *Server) watch(c *Control, w http.ResponseWriter, r *http.Request) error
 	seen := newWatched(names)
 	for {
 		changed := c.Copy.Changed()
+		begun := time.Now()
 		if text := seen.news(c.picture(c.Copy.View(), s.Now())); len(text) > 0 {
 			if _, err := out.Write(text); err != nil {
 				return nil // the watcher left
 			}
 		}
-		pause := time.NewTimer(watchPause)
+		pause := time.NewTimer(min(max(10*time.Since(begun), watchPauseMin), watchPauseMax))
 		select {
 		case <-ctx.Done():
 		case <-pause.C:
