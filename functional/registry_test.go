@@ -93,25 +93,7 @@ func TestC03_SpoiledRegistry(t *testing.T) {
 		})
 	})
 	run("one record, one assignment and one file are garbage", func(c *cluster) {
-		garbage := "\xff\xff\xffgarbage"
-		c.editRegistry(func(ctx context.Context, kv clientv3.KV) {
-			for _, key := range []string{"units/some-0.service", "assignments/" + where["some-1.service"].Machine + "/some-1.service"} {
-				if _, err := kv.Put(ctx, keys+key, garbage); err != nil {
-					c.Fatal(err)
-				}
-			}
-			files, err := kv.Get(ctx, keys+"files/", clientv3.WithPrefix())
-			if err != nil || len(files.Kvs) == 0 {
-				c.Fatalf("read files: %v", err)
-			}
-			for _, f := range files.Kvs {
-				if strings.Contains(string(f.Value), "Hello World") {
-					if _, err := kv.Put(ctx, string(f.Key), garbage); err != nil {
-						c.Fatal(err)
-					}
-				}
-			}
-		})
+		c.garble(where)
 		c.back()
 		c.eventually("the broken record is named", soon, func() (string, bool) {
 			r := c.try("list-units")
@@ -141,5 +123,30 @@ func TestC03_SpoiledRegistry(t *testing.T) {
 			seen := summary(c.units())
 			return seen, seen == picture
 		})
+	})
+}
+
+// garble replaces one unit's record, another's assignment and the container's
+// file by garbage.
+func (c *cluster) garble(where map[string]state) {
+	c.Helper()
+	garbage := "\xff\xff\xffgarbage"
+	c.editRegistry(func(ctx context.Context, kv clientv3.KV) {
+		for _, key := range []string{"units/some-0.service", "assignments/" + where["some-1.service"].Machine + "/some-1.service"} {
+			if _, err := kv.Put(ctx, keys+key, garbage); err != nil {
+				c.Fatal(err)
+			}
+		}
+		files, err := kv.Get(ctx, keys+"files/", clientv3.WithPrefix())
+		if err != nil || len(files.Kvs) == 0 {
+			c.Fatalf("read files: %v", err)
+		}
+		for _, f := range files.Kvs {
+			if strings.Contains(string(f.Value), "Hello World") {
+				if _, err := kv.Put(ctx, string(f.Key), garbage); err != nil {
+					c.Fatal(err)
+				}
+			}
+		}
 	})
 }

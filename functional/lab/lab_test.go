@@ -92,6 +92,29 @@ func run(t *testing.T, l *Lab, machine string, argv ...string) (string, int) {
 
 func TestLab(t *testing.T) {
 	l := boot(t, "t-lab", 2)
+	inside(t, l)
+	network(t, l)
+	t.Run("a paused machine does nothing, and can be killed", func(t *testing.T) { pauseAndKill(t, l) })
+	t.Run("a second up says what is there", func(t *testing.T) {
+		_, err := Up(t.Context(), Options{Name: "t-lab", Bin: bin, Bare: true})
+		if !errors.Is(err, ErrExists) {
+			t.Errorf("got %v, want %v", err, ErrExists)
+		}
+	})
+	t.Run("kill and start again", func(t *testing.T) { killAndStart(t, l) })
+	t.Run("add", func(t *testing.T) {
+		name, err := l.Add(t.Context())
+		if err != nil || name != "m3" {
+			t.Fatalf("got %q, %v; want m3", name, err)
+		}
+		if out, _ := run(t, l, "m1", "getent", "hosts", "m3"); !strings.HasPrefix(out, "10.77.0.13") {
+			t.Errorf("m1 knows m3 as %q", out)
+		}
+	})
+}
+
+// inside looks at machines from within.
+func inside(t *testing.T, l *Lab) {
 	t.Run("machines run nothing of the host's", func(t *testing.T) {
 		out, _ := run(t, l, "m1", "systemctl", "list-units", "--plain", "--no-legend", "--type=service,timer,path", "--state=active,activating")
 		for line := range strings.Lines(out) {
@@ -126,17 +149,6 @@ func TestLab(t *testing.T) {
 			}
 		}
 	})
-	t.Run("they reach each other and nobody else", func(t *testing.T) {
-		const ask = "exec 3<>/dev/tcp/%s/22"
-		_, other := run(t, l, "m1", "bash", "-c", strings.ReplaceAll(ask, "%s", "m2"))
-		out, _ := run(t, l, "m1", "bash", "-c", strings.ReplaceAll(ask, "%s", "m2"))
-		if other == 0 || !strings.Contains(out, "Connection refused") {
-			t.Errorf("m1 asking m2: %q; want it refused, which means it was reached", out)
-		}
-		if out, _ := run(t, l, "m1", "bash", "-c", strings.ReplaceAll(ask, "%s", "198.51.100.1")); !strings.Contains(out, "unreachable") {
-			t.Errorf("m1 asking the world: %q", out)
-		}
-	})
 	t.Run("an inert docker.service can be required", func(t *testing.T) {
 		if out, code := run(t, l, "m1", "sh", "-c", "systemctl start docker && systemctl is-active docker && readlink /usr/bin/docker"); code != 0 || out != "active\nnsrun" {
 			t.Errorf("got %d: %s", code, out)
@@ -147,6 +159,21 @@ func TestLab(t *testing.T) {
 			"sh", "-c", "head -c 100M /dev/zero | tail >/dev/null")
 		if code == 0 {
 			t.Errorf("100M within MemoryMax=20M: %s", out)
+		}
+	})
+}
+
+// network looks at who reaches whom.
+func network(t *testing.T, l *Lab) {
+	t.Run("they reach each other and nobody else", func(t *testing.T) {
+		const ask = "exec 3<>/dev/tcp/%s/22"
+		_, other := run(t, l, "m1", "bash", "-c", strings.ReplaceAll(ask, "%s", "m2"))
+		out, _ := run(t, l, "m1", "bash", "-c", strings.ReplaceAll(ask, "%s", "m2"))
+		if other == 0 || !strings.Contains(out, "Connection refused") {
+			t.Errorf("m1 asking m2: %q; want it refused, which means it was reached", out)
+		}
+		if out, _ := run(t, l, "m1", "bash", "-c", strings.ReplaceAll(ask, "%s", "198.51.100.1")); !strings.Contains(out, "unreachable") {
+			t.Errorf("m1 asking the world: %q", out)
 		}
 	})
 	t.Run("a machine cut off reaches nobody until it is healed", func(t *testing.T) {
@@ -165,23 +192,6 @@ func TestLab(t *testing.T) {
 		}
 		if out := reach(); !strings.Contains(out, "refused") {
 			t.Errorf("m1 doesn't reach m2 after healing: %q", out)
-		}
-	})
-	t.Run("a paused machine does nothing, and can be killed", func(t *testing.T) { pauseAndKill(t, l) })
-	t.Run("a second up says what is there", func(t *testing.T) {
-		_, err := Up(t.Context(), Options{Name: "t-lab", Bin: bin, Bare: true})
-		if !errors.Is(err, ErrExists) {
-			t.Errorf("got %v, want %v", err, ErrExists)
-		}
-	})
-	t.Run("kill and start again", func(t *testing.T) { killAndStart(t, l) })
-	t.Run("add", func(t *testing.T) {
-		name, err := l.Add(t.Context())
-		if err != nil || name != "m3" {
-			t.Fatalf("got %q, %v; want m3", name, err)
-		}
-		if out, _ := run(t, l, "m1", "getent", "hosts", "m3"); !strings.HasPrefix(out, "10.77.0.13") {
-			t.Errorf("m1 knows m3 as %q", out)
 		}
 	})
 }
@@ -303,4 +313,35 @@ func TestUpWithoutPrograms(t *testing.T) {
 		t.Errorf("got %v; want it to say what to build", err)
 	}
 	checkNothingLeft(t, "t-bin")
+}
+
+// TestOnlyCgroup2 boots a machine as on a host that has nothing but cgroup v2,
+// which this one is made to look like.
+func TestOnlyCgroup2(t *testing.T) {
+	needRoot(t)
+	const name = "t-v2"
+	t.Cleanup(func() { _, _ = Down(name) })
+	hs, err := hierarchies()
+	if err != nil {
+		t.Fatal(err)
+	}
+	prepare := "true"
+	for _, h := range hs {
+		if h.v2() && h.Mount != "/sys/fs/cgroup" {
+			prepare = "mount --bind " + h.Mount + " /sys/fs/cgroup"
+		}
+	}
+	ctl, err := filepath.Abs(filepath.Join(bin, "clusterctl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The sh sees the lab's mounts alone, so it also takes the lab down.
+	script := `set -e; ` + prepare + `; $1 lab up --name $2 --bare --machines 1
+		$1 lab shell --name $2 m1 -- sh -c 'systemctl is-system-running; systemctl start docker; stat -fc %T /sys/fs/cgroup'
+		$1 lab pause --name $2 m1; $1 lab kill --name $2 m1; $1 lab start --name $2 m1; $1 lab down --name $2`
+	out, err := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", ctl, name).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "running\ncgroup2fs\n") {
+		t.Errorf("%v: %s", err, out)
+	}
+	checkNothingLeft(t, name)
 }
