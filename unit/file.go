@@ -91,6 +91,7 @@ func Parse(name string, src []byte) (*File, error) {
 type parser struct {
 	file    *File
 	section string
+	utf8    bool // the whole text is, so that no line needs to be looked at
 	errs    []error
 }
 
@@ -101,32 +102,74 @@ func (p *parser) fail(line int, what, fix string) {
 }
 
 // lines cuts text into lines and joins those that a backslash continues.
-// Comments between continued lines are dropped.
+// Comments between continued lines are dropped. Lines are parts of text: only
+// continued ones are copied.
 func (p *parser) lines(text string) {
+	p.utf8 = utf8.ValidString(text)
+	p.file.assignments = make([]assignment, 0, strings.Count(text, "\n")/2+1)
+	p.file.sections = make([]string, 0, 4)
+	cut := cutLine
+	if strings.IndexByte(text, '\r') < 0 {
+		cut = cutAtLF
+	}
 	var joined strings.Builder // what is continued; a long one must not be copied for each line
 	continued, first := false, 0
 	for n := 1; text != ""; n++ {
 		var line string
-		line, text = cutLine(text)
-		if start := strings.TrimLeft(line, blank); start != "" && (start[0] == '#' || start[0] == ';') {
+		line, text = cut(text)
+		start := trimLeft(line)
+		if start != "" && (start[0] == '#' || start[0] == ';') {
+			continue
+		}
+		more := endsEscaped(line)
+		if !continued && !more {
+			if start != "" {
+				p.line(n, trimRight(start))
+			}
 			continue
 		}
 		if !continued {
 			first = n
 		}
-		if continued = endsEscaped(line); continued {
+		if continued = more; more {
 			joined.WriteString(line[:len(line)-1])
 			joined.WriteByte(' ')
 			continue
 		}
 		joined.WriteString(line)
-		p.line(first, strings.Trim(joined.String(), blank))
+		p.line(first, trim(joined.String()))
 		joined.Reset()
 	}
-	p.line(first, strings.Trim(joined.String(), blank))
+	p.line(first, trim(joined.String()))
 }
 
 const blank = " \t\r\n"
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+func trimLeft(s string) string {
+	for s != "" && isBlank(s[0]) {
+		s = s[1:]
+	}
+	return s
+}
+
+func trimRight(s string) string {
+	for s != "" && isBlank(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+func trim(s string) string { return trimLeft(trimRight(s)) }
+
+// cutAtLF is cutLine for a text without CR.
+func cutAtLF(text string) (line, rest string) {
+	if end := strings.IndexByte(text, '\n'); end >= 0 {
+		return text[:end], text[end+1:]
+	}
+	return text, ""
+}
 
 // cutLine cuts text after its first line end: LF, CR LF or CR.
 func cutLine(text string) (line, rest string) {
@@ -151,7 +194,11 @@ func lineEnds(src []byte) int {
 
 // endsEscaped says whether line ends in a backslash that no other escapes.
 func endsEscaped(line string) bool {
-	return (len(line)-len(strings.TrimRight(line, `\`)))%2 == 1
+	n := 0
+	for n < len(line) && line[len(line)-1-n] == '\\' {
+		n++
+	}
+	return n%2 == 1
 }
 
 // line reads one logical line.
@@ -159,7 +206,7 @@ func (p *parser) line(n int, line string) {
 	switch {
 	case line == "":
 		return
-	case !utf8.ValidString(line):
+	case !p.utf8 && !utf8.ValidString(line):
 		p.fail(n, "the line is not UTF-8", "save the file in UTF-8")
 		return
 	case line[0] == '[':
@@ -167,7 +214,7 @@ func (p *parser) line(n int, line string) {
 		return
 	}
 	key, value, ok := strings.Cut(line, "=")
-	key = strings.Trim(key, blank)
+	key = trimRight(key)
 	switch {
 	case !ok:
 		p.fail(n, fmt.Sprintf("%q has no =", excerpt(line)), "write Key=value, or end the line before it with a backslash to continue it")
@@ -176,7 +223,7 @@ func (p *parser) line(n int, line string) {
 	case p.section == "":
 		p.fail(n, excerpt(key)+"= stands before any section", "put a header such as [Service] above it")
 	default:
-		p.file.assignments = append(p.file.assignments, assignment{p.section, key, Value{strings.Trim(value, blank), n}})
+		p.file.assignments = append(p.file.assignments, assignment{p.section, key, Value{trimLeft(value), n}})
 	}
 }
 

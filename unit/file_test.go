@@ -195,22 +195,6 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func BenchmarkParse(b *testing.B) {
-	classic := []byte(busybox)
-	b.ReportAllocs()
-	b.SetBytes(int64(len(classic)))
-	for b.Loop() {
-		f, err := unit.Parse("busybox.service", classic)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := f.Options("busybox.service"); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "files/s")
-}
-
 const busybox = `[Unit]
 Description=Busybox
 
