@@ -312,8 +312,11 @@ type commitError struct {
 }
 
 func (e *commitError) Error() string {
+	unanswered := errors.Is(e.err, registry.ErrNoAnswer) || errors.Is(e.err, context.DeadlineExceeded)
 	switch {
-	case errors.Is(e.err, registry.ErrNoAnswer), errors.Is(e.err, context.DeadlineExceeded):
+	case unanswered && e.done == 0:
+		return fmt.Sprintf("apply: %v; it is open whether anything changed, the same command once more is safe", e.err)
+	case unanswered:
 		return fmt.Sprintf("apply: %v; at least %d of %d units are changed, the same command once more is safe", e.err, e.done, e.all)
 	case e.done == 0:
 		return fmt.Sprintf("apply: %v; nothing was changed, try again", e.err)

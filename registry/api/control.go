@@ -133,7 +133,7 @@ func (c *Control) freshView(ctx context.Context) (registry.View, error) {
 			return registry.View{}, ctx.Err()
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("%w in %v", registry.ErrNoAnswer, freshWait)
+			err = fmt.Errorf("%w in %v; a majority of the control machines must be up", registry.ErrNoAnswer, freshWait)
 		}
 		return registry.View{}, err
 	}
@@ -166,7 +166,7 @@ func (c *Control) recentView(ctx context.Context) (registry.View, time.Duration,
 		return view, 0, nil
 	}
 	if ctx.Err() != nil || c.Copy.Revision() == 0 {
-		return view, 0, fmt.Errorf("read the registry: %w; is a majority of the control machines up?", err)
+		return view, 0, fmt.Errorf("read the registry: %w", err)
 	}
 	return c.Copy.View(), max(c.Copy.Age(), 1), nil
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -55,8 +56,8 @@ func planRemoval(p *picture, text string, force bool, mark registry.Op) ([]regis
 	}
 	info := p.machine(m)
 	if alive := info.state == StateAlive || info.state == StateSuspect; alive && !force {
-		return nil, nil, conflict("remove machine %s %s: it is %s; stop its clusterd first (systemctl disable --now clusterd), or give --force",
-			m.Short(), info.record.GetHostname(), info.state)
+		return nil, nil, conflict("%s is %s; stop its clusterd first (there: systemctl disable --now clusterd), or give --force",
+			cmp.Or(info.record.GetHostname(), m.Short()), info.state)
 	}
 	rec, _ := p.view.Get(registry.MachineKey(m))
 	guards := []registry.Guard{{Key: rec.Key, Modified: rec.Modified}}
@@ -156,7 +157,7 @@ func (c *Control) retry(ctx context.Context, plan func(registry.View) ([]registr
 			return err
 		}
 		_, err = c.write(ctx, guards, ops)
-		if !errors.Is(err, registry.ErrGuard) || try == applyTries {
+		if !errors.Is(err, registry.ErrGuard) || !again(ctx, try) {
 			return err
 		}
 	}

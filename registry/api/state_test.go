@@ -224,7 +224,7 @@ func TestRemoveMachine(t *testing.T) {
 	r := newRig(t)
 	r.machine(machineB, "beta", "127.0.0.1:1")
 	r.put(registry.SettingsKey(machineB), &registry.Settings{Cordon: true})
-	if err := r.client.RemoveMachine(r.ctx, machineA, false); ExitCode(err) != ExitFailed || !strings.Contains(err.Error(), "it is alive") {
+	if err := r.client.RemoveMachine(r.ctx, machineA, false); ExitCode(err) != ExitFailed || !strings.Contains(err.Error(), "alpha is alive") {
 		t.Errorf("one that is alive: %v", err)
 	}
 	if err := r.client.RemoveMachine(r.ctx, "beta", false); err != nil {
