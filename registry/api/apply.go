@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ import (
 
 const (
 	historyMax   = 10      // entries of a unit's history
-	applyTries   = 5       // of a transaction whose guards fail
+	applyTries   = 40      // of a transaction whose guards fail
 	batchBytes   = 1 << 20 // of unit files in one transaction, unless a single one is larger
 	changesLimit = 100_000 // units in one call
 )
@@ -353,11 +354,28 @@ func (c *Control) apply(ctx context.Context, a Apply, who string, now func() tim
 			}
 			break
 		}
-		if !errors.Is(err, registry.ErrGuard) || try+1 == applyTries {
+		if !errors.Is(err, registry.ErrGuard) || !again(ctx, try+1) {
 			return nil, &commitError{len(results), len(a.Changes), err}
 		}
 	}
 	return c.applied(ctx, want, results, revision, now()), nil
+}
+
+// again says whether a transaction that met another change is to be tried once
+// more, after a short while: many who change one unit at once would otherwise
+// go on meeting each other.
+func again(ctx context.Context, try int) bool {
+	if try >= applyTries {
+		return false
+	}
+	pause := time.NewTimer(rand.N(time.Duration(min(try, 10)) * 5 * time.Millisecond))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // commit writes the batches one after the other and notes what is done.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/clusterd/clusterd/registry"
@@ -215,5 +216,23 @@ func TestApplyAtOnce(t *testing.T) {
 	}
 	if got := r.change(Change{Name: "web.service", Target: TargetLaunched}); !strings.HasSuffix(got, "generation 6") {
 		t.Errorf("at last %s", got)
+	}
+}
+
+func TestApply_ManyChangeOneUnitAtOnce(t *testing.T) {
+	r := newRig(t)
+	const callers = 20
+	var all sync.WaitGroup
+	for range callers {
+		all.Go(func() {
+			if _, err := r.submit(web, TargetLaunched, "web.service"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	u, err := r.client.Unit(r.ctx, "web.service")
+	if err != nil || u.Generation != callers {
+		t.Errorf("generation %d (%v), want %d: each change counts once", u.Generation, err, callers)
 	}
 }
