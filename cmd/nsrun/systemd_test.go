@@ -76,7 +76,7 @@ func (m *manager) command(env []string, args ...string) *exec.Cmd {
 	}
 	line := append([]string{"-c", `SYSTEMD_EXEC_PID=$$ exec "$0" "$@"`, link}, args...)
 	cmd := exec.Command("/bin/sh", line...)
-	cmd.Env = append([]string{"PATH=/bin:/usr/bin", "NSRUN_DIR=" + filepath.Join(m.dir, "state")}, env...)
+	cmd.Env = append([]string{"PATH=/bin:/usr/bin", raceExit, "NSRUN_DIR=" + filepath.Join(m.dir, "state")}, env...)
 	cmd.Stdout, cmd.Stderr = m.output.File, m.output.File
 	return cmd
 }
@@ -413,5 +413,52 @@ func TestB04_CleanupRemovesOnlyWhatWasToGo(t *testing.T) {
 	}
 	if bytes.Contains(data, []byte(m.dir)) {
 		t.Errorf("mounts are left:\n%s", data)
+	}
+}
+
+func TestListenFDsAreHandedOn(t *testing.T) {
+	m := newManager(t)
+	socket := filepath.Join(m.dir, "first")
+	if err := os.WriteFile(socket, []byte("from the third descriptor\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	cmd := m.command(nil, m.run("--rm", "sh", "-c", "echo $LISTEN_FDS $LISTEN_PID $LISTEN_FDNAMES $NOTIFY_SOCKET; cat <&3; ls /proc/self/fd | wc -l")...)
+	cmd.Args[2] = `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web NOTIFY_SOCKET=/nowhere exec "$0" "$@"`
+	cmd.ExtraFiles = []*os.File{file}
+	if err := cmd.Run(); err != nil {
+		t.Errorf("%v", err)
+	}
+	// ls has 0, 1, 2, the one handed on, and the directory it reads.
+	if got, want := m.output.String(), "1 1 web\nfrom the third descriptor\n5\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestManyAtOnce(t *testing.T) {
+	m := newManager(t)
+	var running []*exec.Cmd
+	for range 40 {
+		cmd := m.command(nil, m.run("--rm", "sh", "-c", "exit 7")...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		running = append(running, cmd)
+	}
+	for _, cmd := range running {
+		cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != 7 {
+			t.Errorf("exit %d, want 7", code)
+		}
+	}
+	if m.output.String() != "" {
+		t.Errorf("somebody complained:\n%s", m.output)
+	}
+	if left, _ := filepath.Glob(filepath.Join(m.dir, "state/*/*")); len(left) != 2 { // run/live, run/ids
+		t.Errorf("left: %v", left)
 	}
 }
