@@ -155,7 +155,7 @@ func (a *app) image(o *runOptions) (*image.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	pull := exec.Command(program, "pull", o.spec.Image)
+	pull := exec.Command(program, "--root", a.store.Dir(), "pull", o.spec.Image)
 	pull.Stdout, pull.Stderr = a.stderr, a.stderr
 	if err := pull.Run(); err != nil {
 		return nil, fmt.Errorf("pull %s: %w", o.spec.Image, err)

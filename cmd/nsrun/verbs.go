@@ -33,7 +33,7 @@ func (a *app) each(names []string, do func(name string) error) error {
 	return errors.Join(errs...)
 }
 
-func stopFlags(limit *time.Duration, signal *string) []flag {
+func stopFlags(limit *time.Duration) []flag {
 	return []flag{
 		{long: "time", short: 't', text: seconds(limit), arg: "SECONDS", about: "how long to wait before killing (default: as run was told, or 10)"},
 		{long: "timeout", text: seconds(limit)},
@@ -43,7 +43,7 @@ func stopFlags(limit *time.Duration, signal *string) []flag {
 
 func (a *app) stop(args []string) error {
 	limit := time.Duration(-1)
-	names, err := parse(stopFlags(&limit, nil), args, true)
+	names, err := parse(stopFlags(&limit), args, true)
 	if err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func imageVerb(verb string) func(*app, []string) error {
 		if err != nil {
 			return err
 		}
-		return fmt.Errorf("run %s: %w", program, syscall.Exec(program, append([]string{program, verb}, args...), os.Environ()))
+		return fmt.Errorf("run %s: %w", program, syscall.Exec(program, append([]string{program, "--root", a.dir.Images(), verb}, args...), os.Environ()))
 	}
 }
 
@@ -270,7 +270,6 @@ func (a *app) helpFor(name string) error {
 		yes  bool
 		str  string
 		wait time.Duration
-		all  []string
 	)
 	about, flags := "", []flag(nil)
 	switch name {
@@ -279,7 +278,7 @@ func (a *app) helpFor(name string) error {
 	case "ps":
 		about, flags = "ps [FLAG…]", psFlags(&psOptions{})
 	case "stop":
-		about, flags = "stop [FLAG…] NAME…", stopFlags(&wait, &str)
+		about, flags = "stop [FLAG…] NAME…", stopFlags(&wait)
 	case "kill":
 		about, flags = "kill [FLAG…] NAME…", killFlags(&str)
 	case "rm":
@@ -298,7 +297,6 @@ func (a *app) helpFor(name string) error {
 			return usageError{fmt.Errorf("%s: no such command", name)}
 		}
 	}
-	_ = all
 	fmt.Fprintf(a.stdout, "%s %s\n\n%s", a.name, about, usage(flags))
 	return nil
 }
