@@ -114,8 +114,11 @@ func (d *daemon) fail(stop context.CancelCauseFunc, what string, err error) {
 
 func newDaemon(c Config, id *identity, log *slog.Logger) (*daemon, error) {
 	d := &daemon{Config: c, id: id, pki: pkiDir(c.DataDir), log: log, members: map[registry.MachineID]*registry.Member{}}
-	err := errors.Join(d.alone(), d.checkPorts())
+	err := d.alone()
 	if err != nil {
+		return nil, err
+	}
+	if err := d.checkPorts(); err != nil {
 		return nil, err
 	}
 	if d.credentials, err = d.pki.Machine(); err != nil {
@@ -184,7 +187,11 @@ func (d *daemon) listenLocal() (*net.UnixListener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("listen locally: %w", err)
 	}
+	// The socket is nobody else's from the first moment on, whatever umask
+	// clusterd was started with.
+	before := syscall.Umask(0o117)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	syscall.Umask(before)
 	if err != nil {
 		return nil, fmt.Errorf("listen locally: %w", err)
 	}
