@@ -44,7 +44,8 @@ func readIdentity(dataDir string) (*identity, error) {
 	return &id, nil
 }
 
-// writeIdentity replaces the file as a whole, or leaves it as it was.
+// writeIdentity replaces the file as a whole, or leaves it as it was, also when
+// the power is cut.
 func writeIdentity(dataDir string, id *identity) error {
 	src, err := json.MarshalIndent(id, "", "  ")
 	if err != nil {
@@ -55,11 +56,20 @@ func writeIdentity(dataDir string, id *identity) error {
 		return fmt.Errorf("write identity: %w", err)
 	}
 	fresh := path + ".new"
-	if err := os.WriteFile(fresh, append(src, '\n'), 0o600); err != nil {
+	if err := writeSynced(fresh, append(src, '\n')); err != nil {
 		return fmt.Errorf("write identity: %w", err)
 	}
 	if err := os.Rename(fresh, path); err != nil {
 		return fmt.Errorf("write identity: %w", err)
 	}
 	return nil
+}
+
+func writeSynced(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Sync(), f.Close())
 }

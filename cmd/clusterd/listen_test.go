@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"os"
 	"strings"
 	"testing"
 )
@@ -83,5 +84,24 @@ func TestJoinWithAnotherMachinesAddress(t *testing.T) {
 	}
 	if err := ownAddress("192.0.2.1"); err == nil || !strings.Contains(err.Error(), "has no address 192.0.2.1; ip address shows") {
 		t.Errorf("192.0.2.1: %v", err)
+	}
+}
+
+// The socket and the identity are for root, and those root lets in, alone.
+func TestFilesAreNobodyElses(t *testing.T) {
+	d := &daemon{Config: Config{RunDir: t.TempDir()}}
+	l, err := d.listenLocal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	data := t.TempDir()
+	if err := writeIdentity(data, &identity{Cluster: "c1"}); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]os.FileMode{d.socket(): 0o660, identityPath(data): 0o600} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v, want mode %v", path, info, err, want)
+		}
 	}
 }
