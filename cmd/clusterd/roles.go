@@ -331,6 +331,7 @@ func (c *controller) serveState(copied *registry.Copy) error {
 	return c.server.SetControl(&api.Control{
 		Store: c.store, Copy: copied, Authority: authority, PeerAuthority: peerAuthority, GossipKey: key,
 		KeyPrefix: c.id.KeyPrefix,
+		Lost:      func(m registry.MachineID) bool { return c.gossip.State(m) == gossip.Dead },
 		Suspected: func(m registry.MachineID) bool {
 			s := c.gossip.State(m)
 			return s == gossip.Suspect || s == gossip.Dead

@@ -27,6 +27,9 @@ type Control struct {
 	KeyPrefix string
 	// Suspected says whether gossip can't reach a machine; nil: always can.
 	Suspected func(registry.MachineID) bool
+	// Lost says whether gossip agrees that a machine without its lease is dead;
+	// nil: it never does.
+	Lost func(registry.MachineID) bool
 	// DeadAfter is how long a machine may be without its lease before it is
 	// shown as dead; 0 means 30 s.
 	DeadAfter time.Duration
@@ -45,6 +48,8 @@ const (
 	// freshWait is how long a reader waits for the registry before it is served
 	// from the copy as it is.
 	freshWait = 2 * time.Second
+	// freshAgain is how soon a registry that did not answer is asked again.
+	freshAgain = 100 * time.Millisecond
 	// writeWait is how long a change waits; etcd itself gives up a little sooner.
 	writeWait = 10 * time.Second
 )
@@ -119,8 +124,24 @@ func (c *Control) health(now time.Time) health {
 				c.missing[m] = now
 				return false
 			}
-			return now.Sub(since) >= c.DeadAfter
+			return now.Sub(since) >= c.DeadAfter || c.Lost != nil && c.Lost(m)
 		},
+	}
+}
+
+// fresh makes sure that the copy is as the registry is now. An etcd whose leader
+// changes says at once that it can't answer: until ctx ends it is asked again.
+func (c *Control) fresh(ctx context.Context) error {
+	for {
+		err := c.Copy.Fresh(ctx)
+		if err == nil || !errors.Is(err, registry.ErrNoAnswer) {
+			return err
+		}
+		select {
+		case <-time.After(freshAgain):
+		case <-ctx.Done():
+			return err
+		}
 	}
 }
 
@@ -128,7 +149,7 @@ func (c *Control) health(now time.Time) health {
 func (c *Control) freshView(ctx context.Context) (registry.View, error) {
 	limited, cancel := context.WithTimeout(ctx, freshWait)
 	defer cancel()
-	if err := c.Copy.Fresh(limited); err != nil {
+	if err := c.fresh(limited); err != nil {
 		if ctx.Err() != nil {
 			return registry.View{}, ctx.Err()
 		}

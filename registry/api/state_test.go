@@ -195,6 +195,23 @@ func TestSuspectedMachine(t *testing.T) {
 	}
 }
 
+// The list calls a machine dead when the engine does: once its lease is gone
+// and gossip agrees.
+func TestMachineWithoutALeaseIsDeadWhenGossipAgrees(t *testing.T) {
+	for _, agrees := range []bool{false, true} {
+		c := &Control{DeadAfter: time.Minute, Lost: func(registry.MachineID) bool { return agrees }}
+		c.missing = map[registry.MachineID]time.Time{}
+		start := time.Unix(1700000000, 0)
+		_ = c.health(start).dead(machineB)
+		if got := c.health(start.Add(3 * time.Second)).dead(machineB); got != agrees {
+			t.Errorf("gossip agrees: %v; after 3s dead: %v", agrees, got)
+		}
+		if !c.health(start.Add(time.Minute)).dead(machineB) {
+			t.Errorf("gossip agrees: %v; not dead after a minute", agrees)
+		}
+	}
+}
+
 func TestMachineSettings(t *testing.T) {
 	r := newRig(t)
 	yes := true
@@ -239,6 +256,20 @@ func TestRemoveMachine(t *testing.T) {
 	}
 	if err := r.client.RemoveMachine(r.ctx, machineA, true); err != nil {
 		t.Errorf("by force: %v", err)
+	}
+}
+
+// A registry that is away for a moment, as while etcd's leader changes, delays
+// a list and does not fail it.
+func TestListWaitsForARegistryThatComesBack(t *testing.T) {
+	r := newRig(t)
+	r.mustSubmit(web, "", "web.service")
+	r.store.Cut()
+	heal := time.AfterFunc(3*freshAgain, r.store.Heal)
+	defer heal.Stop()
+	units, err := r.client.Units(r.ctx)
+	if err != nil || units.Stale != 0 || len(units.Units) != 1 {
+		t.Errorf("%d units, %v old, %v", len(units.Units), units.Stale, err)
 	}
 }
 
