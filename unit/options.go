@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -16,15 +17,27 @@ type Options struct {
 	// MachineID is the only machine that fits: an unambiguous prefix of its id,
 	// or its host name. Empty means any.
 	MachineID string
-	// MachineOf are the full names of units that must be on the same machine.
+	// MachineOf are full names, or patterns of names, of units that must be on
+	// the same machine.
 	MachineOf []string
 	// Conflicts are patterns (path.Match) of names of units that must not be on
 	// the same machine.
 	Conflicts []string
 	// Replaces are patterns of names of units that make room.
 	Replaces []string
-	// Metadata has, for each key, the values of which the machine must have one.
-	Metadata map[string][]string
+	// Requirements are what the machine's metadata must meet, all of them,
+	// sorted by key.
+	Requirements []Requirement
+	// Prefer are requirements that the machine should meet if one can.
+	Prefer []Requirement
+	// Spread are the metadata keys over whose values units of the same template
+	// should be spread out.
+	Spread []string
+	// Priority says who goes first where there isn't room for all: the larger
+	// number. 0 is usual.
+	Priority int
+	// Requests is what the unit needs where its own limits don't say.
+	Requests Resources
 	// Warnings are about what was ignored, in the form "name:line: what; fix".
 	Warnings []string
 }
@@ -37,7 +50,14 @@ const (
 )
 
 // optionKeys are the keys of [X-Cluster].
-var optionKeys = []string{"Global", "MachineID", "MachineOf", "MachineMetadata", "Conflicts", "Replaces", "Fencing"}
+var optionKeys = []string{"Global", "MachineID", "MachineOf", "MachineMetadata", "Conflicts", "Replaces", "Fencing", "Spread", "Prefer", "Priority", "Requests"}
+
+// noEffectYet are the keys that are read and checked, and that no machine or
+// leader acts on in this version.
+var noEffectYet = []string{"Replaces", "Spread", "Prefer", "Priority", "Requests"}
+
+// priorityMax bounds Priority=, both ways.
+const priorityMax = 1000
 
 // canonical returns the present name of a key, which may be one of fleet's old ones.
 func canonical(key string) string {
@@ -66,9 +86,15 @@ func (f *File) Options(n Name) (Options, error) {
 			r.assign(canonical(a.key), a)
 		}
 	}
+	r.Requirements, r.Prefer = r.required.sorted(), r.preferred.sorted()
 	r.combinations()
 	if len(r.errs) > 0 {
 		return Options{}, errors.Join(r.errs...)
+	}
+	for _, key := range noEffectYet {
+		if line, ok := r.lines[key]; ok {
+			r.warn(line, key+"= has no effect yet", "leave it out if the unit depends on it")
+		}
 	}
 	return r.Options, nil
 }
@@ -80,6 +106,8 @@ type optionReader struct {
 	fleet bool
 	lines map[string]int // of the first assignment in force, by canonical key
 	errs  []error
+
+	required, preferred requirements
 }
 
 func (r *optionReader) fail(line int, what, fix string) {
@@ -92,14 +120,18 @@ func (r *optionReader) lenient(line int, what, fix string) {
 		r.fail(line, what, fix)
 		return
 	}
-	warning := SyntaxError{r.file.name, line, what + ", which is ignored", fix}
+	r.warn(line, what+", which is ignored", fix)
+}
+
+func (r *optionReader) warn(line int, what, fix string) {
+	warning := SyntaxError{r.file.name, line, what, fix}
 	r.Warnings = append(r.Warnings, warning.Error())
 }
 
 // assign carries out one assignment. An empty one takes back those before it.
 func (r *optionReader) assign(key string, a assignment) {
 	if !slices.Contains(optionKeys, key) {
-		r.lenient(a.Line, fmt.Sprintf("[%s] has no setting %s=", a.section, excerpt(a.key)), "use "+suggestion(a.key))
+		r.lenient(a.Line, fmt.Sprintf("[%s] has no setting %s=", a.section, excerpt(a.key)), "use "+suggestOption(a.key))
 		return
 	}
 	if a.Text == "" {
@@ -114,17 +146,38 @@ func (r *optionReader) assign(key string, a assignment) {
 	if _, ok := r.lines[key]; !ok {
 		r.lines[key] = a.Line
 	}
-	if single := key == "Global" || key == "MachineID" || key == "Fencing"; single && len(words) != 1 {
+	if slices.Contains([]string{"Global", "MachineID", "Fencing", "Priority"}, key) && len(words) != 1 {
 		r.fail(a.Line, fmt.Sprintf("%s= has %d words", a.key, len(words)), "give one")
 		return
 	}
+	texts := make([]string, 0, len(words))
 	for _, w := range words {
-		text, err := expand(w.text, r.unit)
-		if err != nil {
-			r.fail(a.Line, fmt.Sprintf("%s=: %v", a.key, err), "use %n, %N, %p, %i, %j, or %% for a percent sign")
+		if key == "Requests" { // its percent signs are just that
+			texts = append(texts, w.text)
 			continue
 		}
-		r.word(key, text, a)
+		text, err := r.unit.Expand(w.text)
+		if err != nil {
+			r.fail(a.Line, fmt.Sprintf("%s=: %v", a.key, err), specifierFix)
+			continue
+		}
+		texts = append(texts, text)
+	}
+	switch key {
+	case "MachineMetadata":
+		r.requirements(&r.required, texts, a)
+	case "Prefer":
+		r.requirements(&r.preferred, texts, a)
+	default:
+		for _, text := range texts {
+			r.word(key, text, a)
+		}
+	}
+}
+
+func (r *optionReader) requirements(to *requirements, words []string, a assignment) {
+	if err := to.read(words, a.Line); err != nil {
+		r.lenient(a.Line, fmt.Sprintf("%s=: %v", a.key, err), "write it as "+requirementForms)
 	}
 }
 
@@ -138,7 +191,15 @@ func (r *optionReader) reset(key string) {
 	case "MachineOf":
 		r.MachineOf = nil
 	case "MachineMetadata":
-		r.Metadata = nil
+		r.required = nil
+	case "Prefer":
+		r.preferred = nil
+	case "Spread":
+		r.Spread = nil
+	case "Priority":
+		r.Priority = 0
+	case "Requests":
+		r.Requests = Resources{}
 	case "Conflicts":
 		r.Conflicts = nil
 	case "Replaces":
@@ -154,42 +215,48 @@ func (r *optionReader) word(key, text string, a assignment) {
 	case "MachineID":
 		r.machineID(text, a)
 	case "MachineOf":
-		name, err := ParseName(text)
-		if err != nil {
-			r.fail(a.Line, fmt.Sprintf("%s=: %v", a.key, err), "name a unit of the cluster")
-			return
-		}
-		r.MachineOf = appendNew(r.MachineOf, string(name))
-	case "MachineMetadata":
-		k, v, ok := strings.Cut(text, "=")
-		if !ok || k == "" || v == "" {
-			r.lenient(a.Line, fmt.Sprintf("%s= has %q", a.key, excerpt(text)), "write it as key=value")
-			return
-		}
-		if r.Metadata == nil {
-			r.Metadata = map[string][]string{}
-		}
-		r.Metadata[k] = appendNew(r.Metadata[k], v)
+		r.MachineOf = r.pattern(r.MachineOf, text, a)
 	case "Conflicts":
 		r.Conflicts = r.pattern(r.Conflicts, text, a)
 	case "Replaces":
 		r.Replaces = r.pattern(r.Replaces, text, a)
+	case "Spread":
+		r.Spread = appendNew(r.Spread, text)
 	case "Fencing":
-		if text != "none" {
-			r.fail(a.Line, fmt.Sprintf("%s=%s is not available in this version", a.key, excerpt(text)), "leave it out, which means none")
+		r.fencing(text, a)
+	case "Priority":
+		n, err := strconv.Atoi(text)
+		if err != nil || n < -priorityMax || n > priorityMax {
+			r.fail(a.Line, fmt.Sprintf("%s=%s is no priority", a.key, excerpt(text)), fmt.Sprintf("give a whole number from %d to %d", -priorityMax, priorityMax))
+		}
+		r.Priority = n
+	case "Requests":
+		if err := r.Requests.request(text, a.Line); err != nil {
+			r.fail(a.Line, fmt.Sprintf("%s=: %v", a.key, err), "take MemoryMax=, CPUQuota= and TasksMax= where the unit is to be limited")
 		}
 	}
 }
 
+func (r *optionReader) fencing(text string, a assignment) {
+	switch text {
+	case "none":
+	case "lease", "manual":
+		r.fail(a.Line, fmt.Sprintf("%s=%s is not available yet", a.key, text), "leave it out, which means none: in a partition a second copy may run")
+	default:
+		r.fail(a.Line, fmt.Sprintf("%s=%s is no kind of fencing", a.key, excerpt(text)), "write none; lease and manual are not available yet")
+	}
+}
+
 func (r *optionReader) global(text string, a assignment) {
-	switch strings.ToLower(text) {
-	case "1", "yes", "y", "true", "t", "on":
+	value, ok := parseBool(text)
+	switch {
+	case !ok:
+		r.fail(a.Line, fmt.Sprintf("%s=%s is neither yes nor no", a.key, excerpt(text)), "write yes or no")
+	case value:
 		r.Global = true
 		r.lines["Global"] = a.Line
-	case "0", "no", "n", "false", "f", "off":
-		r.reset("Global")
 	default:
-		r.fail(a.Line, fmt.Sprintf("%s=%s is neither yes nor no", a.key, excerpt(text)), "write yes or no")
+		r.reset("Global")
 	}
 }
 
@@ -218,7 +285,7 @@ func (r *optionReader) pattern(list []string, text string, a assignment) []strin
 			r.fail(a.Line, fmt.Sprintf("%s=: %v", a.key, err), "name a unit, or give a pattern such as web@*.service")
 			return list
 		}
-		text = strings.ReplaceAll(string(name), `\`, `\\`) // it is a pattern from here on
+		text = literal(string(name))
 	}
 	if _, err := path.Match(text, ""); err != nil {
 		r.fail(a.Line, fmt.Sprintf("%s=%s is no pattern", a.key, excerpt(text)), "close its bracket, as in web@[1-3].service")
@@ -227,79 +294,66 @@ func (r *optionReader) pattern(list []string, text string, a assignment) []strin
 	return appendNew(list, text)
 }
 
+// literal is the pattern that means this name alone.
+func literal(name string) string { return strings.ReplaceAll(name, `\`, `\\`) }
+
+// apart are the pairs of keys that contradict each other.
+var apart = [][2]string{
+	{"MachineID", "MachineOf"}, {"MachineID", "Conflicts"}, {"MachineID", "Global"}, {"MachineID", "Replaces"}, {"MachineID", "Spread"}, {"MachineID", "Prefer"},
+	{"Global", "MachineOf"}, {"Global", "Replaces"}, {"Global", "Spread"}, {"Global", "Prefer"},
+	{"MachineOf", "Spread"}, {"Conflicts", "Replaces"},
+}
+
 // combinations refuses settings that contradict each other.
 func (r *optionReader) combinations() {
-	for _, pair := range [][2]string{
-		{"MachineID", "MachineOf"}, {"MachineID", "Conflicts"}, {"MachineID", "Global"}, {"MachineID", "Replaces"},
-		{"Global", "MachineOf"}, {"Global", "Replaces"}, {"Conflicts", "Replaces"},
-	} {
+	for _, pair := range apart {
 		one, ok := r.lines[pair[0]]
 		other, both := r.lines[pair[1]]
 		if ok && both {
 			r.fail(one, fmt.Sprintf("%s= in line %d and %s= in line %d can't hold together", pair[0], one, pair[1], other), "take one of them out")
 		}
 	}
+	if a, b, found := contradiction(r.Requirements); found {
+		r.fail(a.Line, fmt.Sprintf("%s in line %d and %s in line %d can't hold together", a, a.Line, b, b.Line), "take one of them out")
+	}
 	for _, peer := range r.MachineOf {
-		if peer == string(r.unit) {
-			r.fail(r.lines["MachineOf"], "MachineOf= names the unit itself", "name another unit, or take it out")
+		r.peer(peer)
+	}
+	if self := literal(string(r.unit)); slices.Contains(r.Replaces, self) {
+		r.fail(r.lines["Replaces"], "Replaces= names the unit itself", "name another unit, or take it out")
+	}
+	r.requestsWithinLimits()
+}
+
+// peer refuses a MachineOf= that no machine can satisfy.
+func (r *optionReader) peer(peer string) {
+	if peer == literal(string(r.unit)) {
+		r.fail(r.lines["MachineOf"], "MachineOf= names the unit itself", "name another unit, or take it out")
+	}
+	for _, key := range []string{"Conflicts", "Replaces"} {
+		patterns := r.Conflicts
+		if key == "Replaces" {
+			patterns = r.Replaces
 		}
-		for _, key := range []string{"Conflicts", "Replaces"} {
-			patterns := r.Conflicts
-			if key == "Replaces" {
-				patterns = r.Replaces
-			}
-			for _, pattern := range patterns {
-				if ok, _ := path.Match(pattern, peer); ok {
-					r.fail(r.lines["MachineOf"], fmt.Sprintf("MachineOf= in line %d and %s=%s in line %d both mean %s", r.lines["MachineOf"], key, pattern, r.lines[key], peer), "take one of them out")
-				}
+		for _, pattern := range patterns {
+			if ok, _ := path.Match(pattern, peer); ok || pattern == peer {
+				r.fail(r.lines["MachineOf"], fmt.Sprintf("MachineOf= in line %d and %s=%s in line %d both mean %s", r.lines["MachineOf"], key, pattern, r.lines[key], peer), "take one of them out")
 			}
 		}
 	}
 }
 
-// expand replaces the specifiers that [X-Cluster] knows.
-func expand(text string, n Name) (string, error) {
-	if !strings.Contains(text, "%") {
-		return text, nil
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] != '%' {
-			b.WriteByte(text[i])
-			continue
-		}
-		i++
-		if i == len(text) {
-			return "", fmt.Errorf("%q ends in a percent sign", excerpt(text))
-		}
-		switch text[i] {
-		case '%':
-			b.WriteByte('%')
-		case 'n':
-			b.WriteString(n.String())
-		case 'N':
-			b.WriteString(n.stem())
-		case 'p':
-			b.WriteString(n.Prefix())
-		case 'j':
-			b.WriteString(n.Prefix()[strings.LastIndexByte(n.Prefix(), '-')+1:])
-		case 'i':
-			b.WriteString(instanceFor(n))
-		default:
-			return "", fmt.Errorf("no specifier %s", excerpt("%"+text[i:]))
+// requestsWithinLimits refuses to ask for more than the unit may use.
+func (r *optionReader) requestsWithinLimits() {
+	own := r.file.ownLimits(r.unit.Type())
+	for _, pair := range []struct {
+		what       string
+		asks, owns Resource
+	}{{"memory", r.Requests.Memory, own.Memory}, {"CPU", r.Requests.CPU, own.CPU}, {"tasks", r.Requests.Tasks, own.Tasks}} {
+		if pair.asks.Amount > pair.owns.Amount && pair.owns.Amount > 0 {
+			r.fail(pair.asks.Line, fmt.Sprintf("Requests= in line %d asks for more %s than %s= in line %d allows", pair.asks.Line, pair.what, pair.owns.From, pair.owns.Line), "take it out: the unit's own limit is what counts")
 		}
 	}
-	return b.String(), nil
-}
-
-// instanceFor is what %i stands for; a template has a stand-in, so that what
-// is built of it can be checked.
-func instanceFor(n Name) string {
-	if n.IsTemplate() {
-		return "i"
-	}
-	instance, _ := n.Instance()
-	return instance
 }
 
 func appendNew(list []string, s string) []string {
@@ -307,41 +361,4 @@ func appendNew(list []string, s string) []string {
 		return list
 	}
 	return append(list, s)
-}
-
-// suggestion names the setting that key may have been meant to be, else all.
-func suggestion(key string) string {
-	best, distance := "", 4
-	for _, k := range optionKeys {
-		if d := edits(strings.ToLower(key), strings.ToLower(k)); d < distance {
-			best, distance = k, d
-		}
-	}
-	if best != "" {
-		return best + "="
-	}
-	return strings.Join(optionKeys, "=, ") + "="
-}
-
-// edits counts the insertions, deletions and replacements between two words.
-func edits(a, b string) int {
-	if len(a) > 64 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost = 1 + min(diagonal, row[j], row[j-1])
-			}
-			diagonal, row[j] = row[j], cost
-		}
-	}
-	return row[len(b)]
 }

@@ -3,7 +3,6 @@ package unit_test
 import (
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"testing"
 
@@ -35,13 +34,20 @@ func options(name unit.Name, src string) string {
 			parts = append(parts, list.name+" "+strings.Join(list.values, " "))
 		}
 	}
-	var keys []string
-	for k := range o.Metadata {
-		keys = append(keys, k)
+	for _, r := range o.Requirements {
+		parts = append(parts, r.String())
 	}
-	sort.Strings(keys)
-	for _, k := range keys {
-		parts = append(parts, fmt.Sprintf("%s=%s", k, strings.Join(o.Metadata[k], "|")))
+	for _, r := range o.Prefer {
+		parts = append(parts, "better "+r.String())
+	}
+	if len(o.Spread) > 0 {
+		parts = append(parts, "over "+strings.Join(o.Spread, " "))
+	}
+	if o.Priority != 0 {
+		parts = append(parts, fmt.Sprintf("priority %d", o.Priority))
+	}
+	if o.Requests != (unit.Resources{}) {
+		parts = append(parts, fmt.Sprintf("needs cpu %v memory %v tasks %v", o.Requests.CPU, o.Requests.Memory, o.Requests.Tasks))
 	}
 	return strings.Join(append(parts, o.Warnings...), ", ")
 }
@@ -54,7 +60,19 @@ func TestOptions(t *testing.T) {
 		{"words, quotes and lines", "web.service", "[X-Cluster]\nConflicts=a.service 'b@*.service'\nConflicts=\"c?.service\" a.service\n", "not with a.service b@*.service c?.service"},
 		{"an empty assignment takes back", "web.service", "[X-Cluster]\nConflicts=a.service\nConflicts=\nConflicts=b\n", "not with b.service"},
 		{"taken back, so no contradiction", "web.service", "[X-Cluster]\nConflicts=a.service\nMachineID=m1\nConflicts=\n", "id m1"},
-		{"A23 metadata OR and AND", "web.service", "[X-Cluster]\nMachineMetadata=region=eu region=us\nMachineMetadata=\"disk=ssd\"\n", "disk=ssd, region=eu|us"},
+		{"A23 metadata OR and AND", "web.service", "[X-Cluster]\nMachineMetadata=region=eu region=us\nMachineMetadata=\"disk=ssd\"\n", "disk=ssd, region=eu or region=us"},
+		{"A23 operators", "web.service", "[X-Cluster]\nMachineMetadata=region!=eu disk>100 disk < 1T kernel>5.10\nMachineMetadata=gpu exists rack in a,b rack=c zone != z\n",
+			"disk>100, disk<1T, gpu exists, kernel>5.10, rack=a or rack=b or rack=c, region!=eu, zone!=z"},
+		{"a plain value keeps its signs", "web.service", "[X-Cluster]\nMachineMetadata=a=b<c=d in=x exists=y\n", "a=b<c=d, exists=y, in=x"},
+		{"MachineOf takes patterns", "web.service", "[X-Cluster]\nMachineOf=db@*.service cache\n", "with db@*.service cache.service"},
+		{"what has no effect yet says so", "web@1.service", "[X-Cluster]\nSpread=rack zone\nPrefer=disk=ssd\nPriority=-5\nRequests=cpu=0.5 Memory=512M tasks=10%\n",
+			"better disk=ssd, over rack zone, priority -5, needs cpu 500 memory 536870912 tasks 10%, " +
+				"web@1.service:2: Spread= has no effect yet; leave it out if the unit depends on it, " +
+				"web@1.service:3: Prefer= has no effect yet; leave it out if the unit depends on it, " +
+				"web@1.service:4: Priority= has no effect yet; leave it out if the unit depends on it, " +
+				"web@1.service:5: Requests= has no effect yet; leave it out if the unit depends on it"},
+		{"taken back, no warning", "web.service", "[X-Cluster]\nSpread=rack\nSpread=\nPrefer=a=b\nPrefer=\nPriority=3\nPriority=\nRequests=cpu=1\nRequests=\n", ""},
+		{"A24 unescaped specifiers", `a-b\x2dc@x-y\x20z.service`, "[X-Cluster]\nMachineMetadata=a=%P b=%I c=%J d=%j\n", `a=a/b-c, b=x/y z, c=b-c, d=b\x2dc`},
 		{"global", "web.service", "[X-Cluster]\nGlobal=True\nMachineMetadata=a=b\nConflicts=x\n", "global, not with x.service, a=b"},
 		{"global no", "web.service", "[X-Cluster]\nGlobal=no\nMachineOf=x\n", "with x.service"},
 		{"names get their suffix", "web.service", "[X-Cluster]\nMachineOf=db cache.socket\n", "with db.service cache.socket"},
@@ -68,8 +86,8 @@ func TestOptions(t *testing.T) {
 			"with a-b-db@7.service a-b@7-x.service, not with a-b@7.service.d.service, hostname=7, last=b, load=5%"},
 		{"A24 a template can be checked", "web@.service", "[X-Cluster]\nMachineMetadata=hostname=%i\nMachineOf=db@%i.service\n", "with db@i.service, hostname=i"},
 		{"an unknown key of fleet's is a warning", "web.service", "[X-Fleet]\nFoo=x\n[Service]\n",
-			"web.service:2: [X-Fleet] has no setting Foo=, which is ignored; use Global=, MachineID=, MachineOf=, MachineMetadata=, Conflicts=, Replaces=, Fencing="},
-		{"a malformed pair of fleet's is a warning", "web.service", "[X-Fleet]\nMachineMetadata=x\n", `web.service:2: MachineMetadata= has "x", which is ignored; write it as key=value`},
+			"web.service:2: [X-Fleet] has no setting Foo=, which is ignored; use Global=, MachineID=, MachineOf=, MachineMetadata=, Conflicts=, Replaces=, Fencing=, Spread=, Prefer=, Priority=, Requests="},
+		{"a malformed pair of fleet's is a warning", "web.service", "[X-Fleet]\nMachineMetadata=x\n", `web.service:2: MachineMetadata=: "x" is no requirement, which is ignored; write it as key=value, key!=value, key<number, key>number, key in a,b or key exists`},
 	} {
 		if got := options(unit.Name(tt.name), tt.src); got != tt.want {
 			t.Errorf("%s: got\n%s\nwant\n%s", tt.test, got, tt.want)
@@ -86,11 +104,25 @@ func TestOptionErrors(t *testing.T) {
 		{"two machines", "[X-Cluster]\nMachineID=a\nMachineID=b\n", "web.service:3: MachineID=b contradicts MachineID=a in line 2; keep one of them"},
 		{"a broken quote", "[X-Cluster]\nConflicts='a\n", `web.service:2: Conflicts=: the quote ' is not closed in "'a"; close it, or escape it with a backslash; as systemd.syntax(7) has it`},
 		{"a broken pattern", "[X-Cluster]\nConflicts=web@[1\n", "web.service:2: Conflicts=web@[1 is no pattern; close its bracket, as in web@[1-3].service"},
-		{"an unknown specifier", "[X-Cluster]\nMachineOf=db@%H\n", "web.service:2: MachineOf=: no specifier %H; use %n, %N, %p, %i, %j, or %% for a percent sign"},
-		{"a malformed pair", "[X-Cluster]\nMachineMetadata=region\n", `web.service:2: MachineMetadata= has "region"; write it as key=value`},
+		{"an unknown specifier", "[X-Cluster]\nMachineOf=db@%H\n", "web.service:2: MachineOf=: %H is known on the unit's machine only; use %n, %N, %p, %P, %i, %I, %j, %J, or %% for a percent sign"},
+		{"a malformed pair", "[X-Cluster]\nMachineMetadata=region\n", `web.service:2: MachineMetadata=: "region" is no requirement; write it as key=value, key!=value, key<number, key>number, key in a,b or key exists`},
+		{"a specifier that is none", "[X-Cluster]\nMachineOf=db@%Z\n", "web.service:2: MachineOf=: no specifier %Z; use %n, %N, %p, %P, %i, %I, %j, %J, or %% for a percent sign"},
+		{"a percent sign at the end", "[X-Cluster]\nMachineOf=db%\n", `web.service:2: MachineOf=: "db%" ends in a percent sign; use %n, %N, %p, %P, %i, %I, %j, %J, or %% for a percent sign`},
+		{"not a number", "[X-Cluster]\nMachineMetadata=disk>big\n", `web.service:2: MachineMetadata=: "big" is no number; write it as key=value, key!=value, key<number, key>number, key in a,b or key exists`},
+		{"in what", "[X-Cluster]\nMachineMetadata=disk in\n", `web.service:2: MachineMetadata=: "disk in" is no requirement; write it as key=value, key!=value, key<number, key>number, key in a,b or key exists`},
+		{"an empty value in a list", "[X-Cluster]\nPrefer=disk in a,,b\n", `web.service:2: Prefer=: "disk in a,,b" has an empty value; write it as key=value, key!=value, key<number, key>number, key in a,b or key exists`},
+		{"wanted and not wanted", "[X-Cluster]\nMachineMetadata=a=b\nMachineMetadata=a!=b\n", "web.service:2: a=b in line 2 and a!=b in line 3 can't hold together; take one of them out"},
+		{"between nothing", "[X-Cluster]\nMachineMetadata=a<5\nMachineMetadata=a>5\n", "web.service:2: a<5 in line 2 and a>5 in line 3 can't hold together; take one of them out"},
+		{"a priority out of bounds", "[X-Cluster]\nPriority=2000\n", "web.service:2: Priority=2000 is no priority; give a whole number from -1000 to 1000"},
+		{"a request for nothing", "[X-Cluster]\nRequests=disk=5G\n", `web.service:2: Requests=: "disk=5G" asks for nothing that is known; write it as cpu=0.5, memory=512M or tasks=100; take MemoryMax=, CPUQuota= and TasksMax= where the unit is to be limited`},
+		{"a request of no amount", "[X-Cluster]\nRequests=memory=lots\n", `web.service:2: Requests=: "memory=lots" is no amount; write it as cpu=0.5, memory=512M or tasks=100; take MemoryMax=, CPUQuota= and TasksMax= where the unit is to be limited`},
+		{"a request past the limit", "[Service]\nMemoryMax=1G\n[X-Cluster]\nRequests=memory=2G\n", "web.service:4: Requests= in line 4 asks for more memory than MemoryMax= in line 2 allows; take it out: the unit's own limit is what counts"},
+		{"fencing by hand", "[X-Cluster]\nFencing=manual\n", "web.service:2: Fencing=manual is not available yet; leave it out, which means none: in a partition a second copy may run"},
+		{"fencing that is none", "[X-Cluster]\nFencing=stonith\n", "web.service:2: Fencing=stonith is no kind of fencing; write none; lease and manual are not available yet"},
+		{"replaces itself", "[X-Cluster]\nReplaces=web\n", "web.service:2: Replaces= names the unit itself; name another unit, or take it out"},
 		{"with itself", "[X-Cluster]\nMachineOf=web\n", "web.service:2: MachineOf= names the unit itself; name another unit, or take it out"},
 		{"with what it conflicts with", "[X-Cluster]\nConflicts=db@*\nMachineOf=db@1\n", "web.service:3: MachineOf= in line 3 and Conflicts=db@* in line 2 both mean db@1.service; take one of them out"},
-		{"not built yet", "[X-Cluster]\nFencing=lease\n", "web.service:2: Fencing=lease is not available in this version; leave it out, which means none"},
+		{"not built yet", "[X-Cluster]\nFencing=lease\n", "web.service:2: Fencing=lease is not available yet; leave it out, which means none: in a partition a second copy may run"},
 	} {
 		if got := options("web.service", tt.src); got != tt.want {
 			t.Errorf("%s: got\n%s\nwant\n%s", tt.test, got, tt.want)
@@ -99,10 +131,11 @@ func TestOptionErrors(t *testing.T) {
 }
 
 func TestA21_CombinationsRefused(t *testing.T) {
-	value := map[string]string{"MachineID": "m1", "MachineOf": "db", "Conflicts": "x", "Global": "yes", "Replaces": "y", "MachineMetadata": "a=b"}
+	value := map[string]string{"MachineID": "m1", "MachineOf": "db", "Conflicts": "x", "Global": "yes", "Replaces": "y", "MachineMetadata": "a=b", "Spread": "rack", "Prefer": "a=b", "Priority": "1", "Requests": "cpu=1"}
 	refused := []string{
 		"MachineID MachineOf", "MachineID Conflicts", "MachineID Global", "MachineID Replaces",
 		"Global MachineOf", "Global Replaces", "Conflicts Replaces",
+		"MachineID Spread", "MachineID Prefer", "Global Spread", "Global Prefer", "MachineOf Spread",
 	}
 	for one := range value {
 		for other := range value {

@@ -59,6 +59,7 @@ func machineOf(t testing.TB, id string, words []string) Machine {
 
 func addUnit(t testing.TB, c *Cluster, since registry.Revision, name string, words []string) {
 	u := Unit{Name: unit.Name(name), Wanted: true}
+	var needs []string
 	places := map[string]Place{}
 	for len(words) > 0 {
 		arg := ""
@@ -79,11 +80,7 @@ func addUnit(t testing.TB, c *Cluster, since registry.Revision, name string, wor
 		case "pinned":
 			u.Options.MachineID = arg
 		case "needs":
-			key, value, _ := strings.Cut(arg, "=")
-			if u.Options.Metadata == nil {
-				u.Options.Metadata = map[string][]string{}
-			}
-			u.Options.Metadata[key] = append(u.Options.Metadata[key], value)
+			needs = append(needs, arg)
 		case "global", "changed", "unwanted":
 			u.Options.Global = u.Options.Global || words[0] == "global"
 			u.Changed = u.Changed || words[0] == "changed"
@@ -94,6 +91,10 @@ func addUnit(t testing.TB, c *Cluster, since registry.Revision, name string, wor
 			t.Fatalf("no such unit: %s", words[0])
 		}
 		words = words[2:]
+	}
+	var err error
+	if u.Options.Requirements, err = unit.ParseRequirements(strings.Join(needs, " ")); err != nil {
+		t.Fatal(err)
 	}
 	c.SetUnit(u)
 	for id, p := range places {
@@ -317,6 +318,21 @@ func TestA23_Metadata(t *testing.T) {
 				machine m2 region=eu cordoned
 				unit a.service needs region=eu`,
 			want: "a.service no machine fits: is cordoned (m2); lacks region=eu (m1)",
+		},
+		{
+			name: "operators",
+			given: `machine m1 disk=100 region=eu
+				machine m2 disk=500 region=us
+				machine m3 disk=500
+				unit a.service needs disk>200 needs region!=us`,
+			want: "a.service on m3",
+		},
+		{
+			name: "an operator's reason",
+			given: `machine m1 disk=100
+				machine m2 region=us
+				unit a.service needs disk>200 needs region!=us`,
+			want: "a.service no machine fits: lacks disk>200 (m1, m2)",
 		},
 		{
 			name: "metadata that changed moves what no longer fits",

@@ -109,18 +109,12 @@ func (c *Cluster) ambiguous(prefix string) bool {
 }
 
 func (c *Cluster) metadata(k *checks, u *member, m *machine) bool {
-	lacking := ""
-	for key, values := range u.Options.Metadata {
-		has, ok := m.Metadata[key]
-		if (!ok || !slices.Contains(values, has)) && (lacking == "" || key < lacking) {
-			lacking = key
+	for _, r := range u.Options.Requirements {
+		if lacks := r.Lacks(m.Metadata); lacks != "" {
+			return k.add(RuleMetadata, lacks)
 		}
 	}
-	if lacking == "" {
-		return true
-	}
-	values := u.Options.Metadata[lacking]
-	return k.add(RuleMetadata, "lacks "+lacking+"="+strings.Join(values, " or "+lacking+"="))
+	return true
 }
 
 // machineOf wants each peer on m, or all peers of a circle nowhere yet.
