@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ type Control struct {
 	// means 15 min.
 	AwayLimit time.Duration
 
+	wait    time.Duration // how long a reader waits; 0 means freshWait, tests wait less
 	files   *fileCache
 	mu      sync.Mutex
 	missing map[registry.MachineID]time.Time // since when its lease is known to be gone
@@ -147,14 +149,15 @@ func (c *Control) fresh(ctx context.Context) error {
 
 // freshView is the registry as it is now, or ErrNoAnswer.
 func (c *Control) freshView(ctx context.Context) (registry.View, error) {
-	limited, cancel := context.WithTimeout(ctx, freshWait)
+	wait := cmp.Or(c.wait, freshWait)
+	limited, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	if err := c.fresh(limited); err != nil {
 		if ctx.Err() != nil {
 			return registry.View{}, ctx.Err()
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("%w in %v; a majority of the control machines must be up", registry.ErrNoAnswer, freshWait)
+			err = fmt.Errorf("%w in %v; a majority of the control machines must be up", registry.ErrNoAnswer, wait)
 		}
 		return registry.View{}, err
 	}

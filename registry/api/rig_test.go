@@ -72,7 +72,7 @@ func newRig(t *testing.T) *rig {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &rig{t: t, ctx: ctx, store: mem.New(mem.Options{}), authority: authority, clock: &clockAt{}}
 	r.copy = registry.NewCopy(r.store, CopyRanges(), slog.New(slog.DiscardHandler))
-	r.control = &Control{Store: r.store, Copy: r.copy, Authority: authority, PeerAuthority: peers, GossipKey: make([]byte, 32)}
+	r.control = &Control{Store: r.store, Copy: r.copy, Authority: authority, PeerAuthority: peers, GossipKey: make([]byte, 32), wait: 5 * freshAgain}
 	var running sync.WaitGroup
 	running.Go(func() { _ = r.copy.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
