@@ -1,0 +1,14 @@
+// Package container turns a unit with a [Container] section, keys as in podman's
+// Quadlet, into the service that systemd runs: hooks around nsrun run.
+//
+// [Render] keeps the user's text as it stands, line by line, names the section
+// [X-Container], which systemd skips, and puts what it stands for below. So a
+// line systemd complains about is the user's own, and [Rendered.Lines] knows
+// the key behind each of the others. A key that nsrun can't serve is an error;
+// nothing is left out silently.
+//
+// [Convert] and [New] make such a unit of a docker run command line.
+//
+// The package is pure. The registry keeps the user's bytes; agents render them
+// when they write a unit for systemd.
+package container

@@ -1,0 +1,166 @@
+package container
+
+import (
+	"strings"
+
+	"github.com/clusterd/clusterd/unit"
+)
+
+// key is a setting of [Container]. It either does something or says why it
+// can't be had, and what there is instead.
+type key struct {
+	do  func(r *renderer, name string, values []unit.Value)
+	why string
+}
+
+// keys are those of podman's Quadlet. See podman-systemd.unit(5).
+func keys() map[string]key {
+	all := map[string]key{
+		// Who it is.
+		"ContainerName": {do: (*renderer).containerName},
+		"HostName":      flag("hostname"),
+		"Image":         {do: (*renderer).image},
+		"Rootfs":        {do: (*renderer).rootfs},
+		"Pull":          {do: (*renderer).pull},
+		// What it runs.
+		"Exec":        {do: func(*renderer, string, []unit.Value) {}}, // goes with the image
+		"Entrypoint":  {do: (*renderer).entrypoint},
+		"WorkingDir":  flag("workdir"),
+		"StopSignal":  flag("stop-signal"),
+		"StopTimeout": {do: (*renderer).stopTimeout},
+		// Its environment.
+		"Environment":     {do: (*renderer).environment},
+		"EnvironmentFile": {do: (*renderer).environmentFile},
+		"EnvironmentHost": only("no", "name the variables it needs: Environment=NAME passes nsrun's own on"),
+		"HttpProxy":       only("no", "write Environment=HTTP_PROXY=… if it needs one"),
+		// Its file systems.
+		"Volume":        {do: (*renderer).volume},
+		"Tmpfs":         list("tmpfs"),
+		"VolatileTmp":   {do: (*renderer).volatileTmp},
+		"ReadOnly":      {do: (*renderer).readOnly},
+		"ReadOnlyTmpfs": {do: func(r *renderer, name string, values []unit.Value) { r.boolean(name, values) }}, // goes with ReadOnly=
+		// Its network.
+		"Network":     {do: (*renderer).network},
+		"PublishPort": {do: func(*renderer, string, []unit.Value) {}}, // goes with Network=
+		// What it may.
+		"AddCapability":        words("cap-add"),
+		"DropCapability":       words("cap-drop"),
+		"NoNewPrivileges":      only("yes", "nothing in a container ever gains privileges; leave it out"),
+		"SecurityLabelDisable": only("yes", "SELinux labels are not used; leave it out"),
+		"User":                 {do: (*renderer).user},
+		"Group":                {do: (*renderer).group},
+		"UserNS":               oneOf("userns", "leave it out for a range of its own, or use host", "auto", "private", "host"),
+		// Its limits: its cgroup is the unit's own, so systemd sets them.
+		"Memory":    {do: (*renderer).memory},
+		"PidsLimit": {do: (*renderer).pidsLimit},
+		"Ulimit":    {do: (*renderer).ulimit},
+		// How systemd has it.
+		"Notify":       only("no", "it counts as started once its program runs; leave it out"),
+		"RunInit":      only("no", "run a program that reaps, such as tini, as the first one"),
+		"LogDriver":    only("journald", "the journal takes it all; to drop it put StandardOutput=null into [Service]", "passthrough"),
+		"CgroupsMode":  only("split", "the container is always in the unit's own cgroup; leave it out", "enabled", "no-conmon"),
+		"ReloadSignal": {do: (*renderer).reloadSignal},
+	}
+	for name, why := range refused() {
+		all[name] = key{why: why}
+	}
+	return all
+}
+
+// refused are the keys that do nothing here yet, or never will, each with what
+// there is instead.
+func refused() map[string]string {
+	const (
+		later  = "leave it out"
+		bridge = "there is no network between containers yet; use Network=host, or leave it out"
+		ids    = "every container has a range of its own, 65536 ids; leave it out, or use UserNS=host"
+		label  = "SELinux labels are not used; leave it out"
+		health = "leave it out; to have a unit restarted that hangs use WatchdogSec= in [Service]"
+	)
+	all := map[string]string{
+		"AddDevice":            "bind what it needs from /dev: Volume=/dev/…:/dev/…",
+		"AddHost":              "with Network=host the machine's /etc/hosts can be bound: Volume=/etc/hosts:/etc/hosts:ro",
+		"AppArmor":             later,
+		"AutoUpdate":           "use Pull=always and clusterctl restart",
+		"ContainersConfModule": "podman's own configuration is not read; leave it out",
+		"GlobalArgs":           "nsrun is no podman; use keys of [Container]",
+		"GroupAdd":             "use Group=, or make files readable otherwise",
+		"LogOpt":               "the journal takes it all; use SyslogIdentifier= and its kin in [Service]",
+		"Mask":                 "what podman masks is masked always; leave it out",
+		"Mount":                "write it as Volume=FROM:TO[:ro] or Tmpfs=DIR",
+		"Pod":                  "there are no pods; to keep units together use MachineOf= in [X-Cluster]",
+		"PodmanArgs":           "nsrun is no podman; use keys of [Container]",
+		"Retry":                "use Restart=on-failure and RestartSec= in [Service]",
+		"RetryDelay":           "use Restart=on-failure and RestartSec= in [Service]",
+		"ReloadCmd":            "use ReloadSignal=, or ExecReload= in [Service]",
+		"SeccompProfile":       "the built-in profile is always on; leave it out",
+		"Secret":               "bind a file of the machine: Volume=/path/to/secret:/run/secrets/name:ro",
+		"ServiceName":          "the unit has the name it is submitted under; rename the file",
+		"ShmSize":              "write Tmpfs=/dev/shm:size=…",
+		"StartWithPod":         "there are no pods; leave it out",
+		"Sysctl":               "set it on the machine, in /etc/sysctl.d, and use Network=host if it is of the network",
+		"Timezone":             "write Environment=TZ=…",
+		"Unmask":               "what is masked by default stays so; leave it out",
+		"Label":                later,
+		"Annotation":           later,
+	}
+	group := func(why string, names string) {
+		for _, n := range strings.Fields(names) {
+			all[n] = why
+		}
+	}
+	group(bridge, "DNS DNSOption DNSSearch ExposeHostPort IP IP6 NetworkAlias")
+	group(ids, "UIDMap GIDMap SubUIDMap SubGIDMap RemapUid RemapGid RemapUidSize RemapUsers")
+	group(label, "SecurityLabelFileType SecurityLabelLevel SecurityLabelNested SecurityLabelType")
+	group(health, "HealthCmd HealthInterval HealthLogDestination HealthMaxLogCount HealthMaxLogSize HealthOnFailure HealthRetries HealthStartPeriod HealthStartupCmd HealthStartupInterval HealthStartupRetries HealthStartupSuccess HealthStartupTimeout HealthTimeout")
+	return all
+}
+
+// Kinds of keys.
+
+// flag is a key whose last value is that of a flag.
+func flag(name string) key {
+	return key{do: func(r *renderer, _ string, values []unit.Value) {
+		v := values[len(values)-1]
+		r.flag(v.Line, name, bare(v.Text))
+	}}
+}
+
+// list is a key each of whose values is a flag's, as it stands.
+func list(name string) key {
+	return key{do: func(r *renderer, _ string, values []unit.Value) {
+		for _, v := range values {
+			r.flag(v.Line, name, bare(v.Text))
+		}
+	}}
+}
+
+// words is a key each of whose words is a flag's value.
+func words(name string) key {
+	return key{do: func(r *renderer, key string, values []unit.Value) {
+		r.words(key, values, func(v unit.Value, word string) { r.flag(v.Line, name, word) })
+	}}
+}
+
+// oneOf is a key that takes some values; others may come with nsrun.
+func oneOf(name, fix string, allowed ...string) key {
+	return key{do: func(r *renderer, key string, values []unit.Value) {
+		v := values[len(values)-1]
+		if text := bare(v.Text); r.allowed(v, key, text, fix, allowed) {
+			r.flag(v.Line, name, text)
+		}
+	}}
+}
+
+// only is a key whose value may say what is so anyway, in the words given;
+// yes and no are read as systemd reads them.
+func only(value, fix string, others ...string) key {
+	return key{do: func(r *renderer, key string, values []unit.Value) {
+		v := values[len(values)-1]
+		text := bare(v.Text)
+		if on, ok := parseBoolean(text); ok && (value == "yes" || value == "no") {
+			text = map[bool]string{true: "yes", false: "no"}[on]
+		}
+		r.allowed(v, key, text, fix, append(others, value))
+	}}
+}
