@@ -22,7 +22,7 @@ var readOnlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", 
 
 // LookAtHost finds out what a plan must know of this machine and this process.
 func LookAtHost() Host {
-	h := Host{Root: os.Geteuid() == 0 && wholeIDs(), UID: os.Geteuid(), GID: os.Getegid(), HandOver: handedOver()}
+	h := Host{Root: os.Geteuid() == 0 && wholeIDs(), UID: os.Geteuid(), GID: os.Getegid(), HandOver: handedOver(), LayersByPath: LayersByPath()}
 	var throttles []string
 	if unix.Access("/sys/devices/system/cpu/cpu0/thermal_throttle", unix.F_OK) == nil { // not on virtual machines
 		throttles, _ = filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle")

@@ -139,7 +139,7 @@ func (l *launch) do(step Step) error {
 	case mapIDs:
 		return l.mapIDs(step)
 	case makeOverlay:
-		fd, err := overlay(step.Layers, l.dir.container(s.Name), l.mapFor(step.Mapped), l.ids)
+		fd, err := overlay(step, l.dir.container(s.Name), l.mapFor(step.Mapped), l.ids)
 		l.fds["root"] = fd
 		return err
 	case makeTree:

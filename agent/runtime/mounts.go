@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +33,7 @@ func tree(source string, userns int, attr uint64) (fd int, err error) {
 	unix.Close(fd)
 	if userns >= 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM)) {
 		return -1, fmt.Errorf("map ids of %s: its file system (%s), or one mounted below it, can't do that; "+
-			"put it on ext4, xfs, btrfs or tmpfs, or give up the user name-space: --userns=host", source, fsName(source))
+			"put it on ext4, xfs or btrfs (tmpfs from Linux 6.3 on), or give up the user name-space: --userns=host", source, fsName(source))
 	}
 	return -1, fmt.Errorf("set attributes of the mount of %s: %w", source, err)
 }
@@ -62,103 +61,6 @@ func fsName(file string) string {
 		return "fuse"
 	}
 	return fmt.Sprintf("type %#x", uint32(st.Type))
-}
-
-// overlay makes a detached overlay of layers, bottom first, under a writable
-// layer in dir. Everything goes by descriptor: no path length limits the number
-// of layers, and no path can be bent meanwhile. With a user name-space, owner is
-// the id that its root has outside.
-func overlay(layers []string, dir string, userns int, owner uint32) (fd int, err error) {
-	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return -1, fmt.Errorf("make overlay: %w", err)
-	}
-	defer unix.Close(fs)
-	set := func(key string, fd int) error {
-		if err := unix.FsconfigSetFd(fs, key, fd); err != nil {
-			return fmt.Errorf("make overlay: set %s: %w%s; layers by descriptor need Linux 6.13", key, err, fsLog(fs))
-		}
-		return nil
-	}
-	for i := len(layers) - 1; i >= 0; i-- {
-		layer, err := tree(layers[i], userns, 0)
-		if err != nil {
-			return -1, err
-		}
-		defer unix.Close(layer) // not before the overlay is there: closing unmounts
-		if err := set("lowerdir+", layer); err != nil {
-			return -1, err
-		}
-	}
-	own, err := tree(dir, userns, 0)
-	if err != nil {
-		return -1, err
-	}
-	defer unix.Close(own)
-	for _, part := range []string{"upper", "work"} {
-		at, err := unix.Openat(own, part, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return -1, fmt.Errorf("open %s/%s: %w", dir, part, err)
-		}
-		defer unix.Close(at)
-		if err := set(part+"dir", at); err != nil {
-			return -1, err
-		}
-	}
-	if err := create(fs, userns >= 0, owner); err != nil {
-		return -1, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
-	}
-	fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
-	if err != nil {
-		return -1, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
-	}
-	return fd, nil
-}
-
-// create creates the overlay. It keeps the credentials of its maker and works
-// in its layers with them. There, root outside has no id once ids are mapped, so
-// this thread takes the id of root inside for as long as that takes; the secure
-// bit lets it keep its capabilities meanwhile. The thread is locked.
-func create(fs int, mapped bool, owner uint32) error {
-	if !mapped {
-		return unix.FsconfigCreate(fs)
-	}
-	bits, err := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
-	if err != nil {
-		return fmt.Errorf("read secure bits: %w", err)
-	}
-	if err := unix.Prctl(unix.PR_SET_SECUREBITS, uintptr(bits)|secbitNoSetuidFixup, 0, 0, 0); err != nil {
-		return fmt.Errorf("set secure bits: %w", err)
-	}
-	// Raw calls, for this thread only: they return the id before, never an error.
-	syscall.RawSyscall(unix.SYS_SETFSGID, uintptr(owner), 0, 0)
-	syscall.RawSyscall(unix.SYS_SETFSUID, uintptr(owner), 0, 0)
-	err = unix.FsconfigCreate(fs)
-	syscall.RawSyscall(unix.SYS_SETFSUID, uintptr(os.Geteuid()), 0, 0)
-	syscall.RawSyscall(unix.SYS_SETFSGID, uintptr(os.Getegid()), 0, 0)
-	if e := unix.Prctl(unix.PR_SET_SECUREBITS, uintptr(bits), 0, 0, 0); err == nil && e != nil {
-		return fmt.Errorf("set secure bits back: %w", e)
-	}
-	return err
-}
-
-const secbitNoSetuidFixup = 1 << 2
-
-// fsLog returns what the kernel has to say about a file system being made.
-func fsLog(fs int) string {
-	var lines []string
-	buf := make([]byte, 1024)
-	for len(lines) < 8 {
-		n, err := unix.Read(fs, buf)
-		if err != nil || n <= 2 {
-			break
-		}
-		lines = append(lines, strings.TrimSpace(string(buf[2:n])))
-	}
-	if len(lines) == 0 {
-		return ""
-	}
-	return " (" + strings.Join(lines, "; ") + ")"
 }
 
 // readIn reads a file below root as the container sees it: no link in it leads

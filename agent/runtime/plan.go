@@ -20,6 +20,8 @@ type Host struct {
 	ProcDirs  []string // ... and as directories
 	ReadOnly  []string // of readOnlyProc, those that exist
 	Caps      capSet   // what we may hand on without a user name-space
+
+	LayersByPath bool // see that function
 }
 
 // Step is one thing to do, in the parent or in the child.
@@ -175,9 +177,9 @@ func (p *Plan) parentSteps(host Host) {
 	if host.Root {
 		switch {
 		case len(s.Layers) > 0:
-			add(makeOverlay{Layers: s.Layers, Mapped: p.UserNS})
+			add(makeOverlay{Layers: s.Layers, Mapped: p.UserNS, ByPath: host.LayersByPath})
 		case s.RootOverlay:
-			add(makeOverlay{Layers: []string{s.RootFS}, Mapped: p.UserNS})
+			add(makeOverlay{Layers: []string{s.RootFS}, Mapped: p.UserNS, ByPath: host.LayersByPath})
 		default:
 			add(makeTree{Name: "root", Source: s.RootFS, Mapped: p.UserNS})
 		}

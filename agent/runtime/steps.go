@@ -15,6 +15,7 @@ type (
 	makeOverlay struct {
 		Layers []string // bottom first
 		Mapped bool
+		ByPath bool
 	}
 	makeTree struct {
 		Name     string
@@ -48,7 +49,11 @@ func (s mapIDs) String() string {
 }
 
 func (s makeOverlay) String() string {
-	return fmt.Sprintf("make the root: overlay of %d layers and a writable one%s", len(s.Layers), mapped(s.Mapped))
+	how := "by descriptor"
+	if s.ByPath {
+		how = "by path, in a thread with mounts of its own"
+	}
+	return fmt.Sprintf("make the root: overlay of %d layers and a writable one%s, %s", len(s.Layers), mapped(s.Mapped), how)
 }
 
 func (s makeTree) String() string {

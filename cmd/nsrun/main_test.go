@@ -57,8 +57,14 @@ const raceExit = "GORACE=atexit_sleep_ms=0"
 
 func TestScripts(t *testing.T) {
 	needRoot(t)
+	t.Run("by descriptor", func(t *testing.T) { runScripts(t, "testdata/script", "") })
+	// As on kernels before Linux 6.15.
+	t.Run("by path", func(t *testing.T) { runScripts(t, "testdata/script", "paths") })
+}
+
+func runScripts(t *testing.T, dir, overlay string) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir: dir,
 		Setup: func(e *testscript.Env) error {
 			busybox(e.T(), filepath.Join(e.WorkDir, "root"))
 			if err := os.Mkdir(filepath.Join(e.WorkDir, "tiny"), 0o755); err != nil {
@@ -70,6 +76,7 @@ func TestScripts(t *testing.T) {
 			name, value, _ := strings.Cut(raceExit, "=")
 			e.Setenv(name, value)
 			e.Setenv("NSRUN_DIR", filepath.Join(e.WorkDir, "state"))
+			e.Setenv("NSRUN_OVERLAY", overlay)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},

@@ -247,8 +247,12 @@ func (a *app) info(args []string) error {
 	if !h.Root {
 		ids = "one, the caller's own (no root)"
 	}
-	fmt.Fprintf(a.stdout, "Version: %s\nContainers: %d\n Running: %d\n Stopped: %d\nKernel: %s\nNetworks: none (default: loopback only), host\nIds: %s\n",
-		version, len(all), running, len(all)-running, unix.ByteSliceToString(uts.Release[:]), ids)
+	layers := "by descriptor"
+	if h.LayersByPath {
+		layers = "by path (by descriptor from Linux 6.15 on)"
+	}
+	fmt.Fprintf(a.stdout, "Version: %s\nContainers: %d\n Running: %d\n Stopped: %d\nKernel: %s\nOverlay layers: %s\nNetworks: none (default: loopback only), host\nIds: %s\n",
+		version, len(all), running, len(all)-running, unix.ByteSliceToString(uts.Release[:]), layers, ids)
 	return nil
 }
 
