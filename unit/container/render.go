@@ -21,8 +21,19 @@ const (
 // Program is the container runtime, as rendered units call it.
 const Program = "/usr/bin/nsrun"
 
-// hidden is what is put before the name of a section to make systemd skip it.
-const hidden = "X-"
+// hidden is what is put before the name of a section to make systemd skip it:
+// of Section, and of quadlet, which holds podman's own settings.
+const (
+	hidden  = "X-"
+	quadlet = "Quadlet"
+)
+
+// The line between the user's text and what is added, with the hash of the
+// user's file between the two.
+const (
+	standsBefore = "\n# [Container] of the file "
+	standsAfter  = " stands for:\n"
+)
 
 // Rendered is what a unit with a [Container] section becomes.
 type Rendered struct {
@@ -132,6 +143,10 @@ func (r *renderer) check() {
 	switch {
 	case r.header == 0:
 		r.fail(0, "it has no [Container] section", "put one into it, with Image= and what else podman's Quadlet has there")
+	case slices.Contains(r.f.Sections(), hidden+Section):
+		r.fail(r.header, "[Container] becomes [X-Container] for systemd, and there is one already", "rename one of them, or drop it")
+	case slices.Contains(r.f.Sections(), hidden+quadlet):
+		r.fail(r.header, "beside [Container], [X-Quadlet] is what a [Quadlet] section becomes", "rename it, or drop it")
 	case r.unit.Type() != "service":
 		r.fail(r.header, "[Container] makes a service, and this is a ."+r.unit.Type(), "name the unit "+r.unit.Prefix()+".service")
 	}
@@ -255,7 +270,8 @@ func (r *renderer) assemble() *Rendered {
 	}
 	last := len(out.Lines)
 	add(last, "") // ends a line that the user continued
-	add(r.header, "# [Container] stands for:")
+	stands := standsBefore + string(r.f.Hash()) + standsAfter
+	add(r.header, strings.Trim(stands, "\n"))
 	add(r.header, "[Service]")
 	for _, s := range r.settings {
 		add(s.line, s.text)
@@ -291,7 +307,7 @@ func (r *renderer) copyHidden(b *bytes.Buffer) {
 	src := r.f.Bytes()
 	at := 0
 	for _, l := range r.lines {
-		if l.header >= 0 && (l.section == Section || l.section == "Quadlet") {
+		if l.header >= 0 && (l.section == Section || l.section == quadlet) {
 			b.Write(src[at : l.header+1])
 			b.WriteString(hidden)
 			at = l.header + 1
@@ -301,6 +317,32 @@ func (r *renderer) copyHidden(b *bytes.Buffer) {
 	if src[len(src)-1] != '\n' {
 		b.WriteByte('\n')
 	}
+}
+
+// Source returns the user's file that Render made text of, or false when the
+// text is another, or the user's part of it was changed.
+func Source(text []byte) ([]byte, bool) {
+	at := bytes.LastIndex(text, []byte(standsBefore))
+	if at < 0 {
+		return nil, false
+	}
+	hash, _, _ := strings.Cut(string(text[at+len(standsBefore):]), standsAfter)
+	var src []byte
+	shown := text[:at]
+	from := 0
+	for _, l := range lines(shown) {
+		if l.header >= 0 && (l.section == hidden+Section || l.section == hidden+quadlet) {
+			src = append(src, shown[from:l.header+1]...)
+			from = l.header + 1 + len(hidden)
+		}
+	}
+	src = append(src, shown[from:]...)
+	for _, candidate := range [][]byte{src, bytes.TrimSuffix(src, []byte("\n"))} {
+		if string(unit.HashOf(candidate)) == hash {
+			return candidate, true
+		}
+	}
+	return nil, false
 }
 
 func lineCount(text []byte) int {

@@ -21,7 +21,7 @@ func render(t *testing.T, name, text string) (*Rendered, error) {
 // below returns what Render put below the user's own text.
 func below(t *testing.T, r *Rendered) string {
 	t.Helper()
-	_, text, ok := strings.Cut(string(r.Text), "# [Container] stands for:\n[Service]\n")
+	_, text, ok := strings.Cut(string(r.Text), " stands for:\n[Service]\n")
 	if !ok {
 		t.Fatalf("nothing added:\n%s", r.Text)
 	}
@@ -55,7 +55,7 @@ MachineMetadata=disk=ssd`
 	}
 	want := strings.Replace(text, "[Container]", "[X-Container]", 1) + `
 
-# [Container] stands for:
+# [Container] of the file ` + string(unit.HashOf([]byte(text))) + ` stands for:
 [Service]
 Type=notify
 NotifyAccess=main
@@ -179,6 +179,7 @@ func TestRenderErrors(t *testing.T) {
 		{"a name that is none", "", "[Container]\nImage=a\nContainerName=a b", `web.container:3: ContainerName="a b" is no name for a container; use letters, digits and _.- only, beginning with a letter or digit, two at least`},
 		{"an image that is a flag", "", "[Container]\nImage=--rm", `web.container:2: Image=--rm is no image; name one, such as docker.io/library/nginx:1.27`},
 		{"a type that has no hand-over", "", "[Container]\nImage=a\n[Service]\nType=forking", `web.container:4: Type=forking does not go with [Container]; leave Type= out, or use notify or oneshot`},
+		{"a section of the name it gets", "", "[X-Container]\nA=b\n[Container]\nImage=a", `web.container:3: [Container] becomes [X-Container] for systemd, and there is one already; rename one of them, or drop it`},
 		{"a group alone", "", "[Container]\nImage=a\nGroup=g", `web.container:3: Group= needs User=; say who it runs as: User=0 is root`},
 		{"a list for a program", "", "[Container]\nImage=a\nEntrypoint=[\"a\"]", `web.container:3: Entrypoint= is a list; put the program alone here and its arguments into Exec=`},
 		{"sizes, numbers, limits", "", "[Container]\nImage=a\nMemory=much\nPidsLimit=few\nUlimit=x\nStopTimeout=5s\nPull=maybe", "web.container:3: Memory=much is no size; write such as 512m or 2g\n" +
@@ -219,6 +220,25 @@ func TestEveryKeySpeaks(t *testing.T) {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}
 		}
+	}
+}
+
+func TestSource(t *testing.T) {
+	for _, text := range []string{"[Container]\nImage=a", "[Container]\nImage=a\n", "[Quadlet]\nA=b\n [Container]\r\nImage=a\n\n\n"} {
+		r, err := render(t, "a.service", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if src, ok := Source(r.Text); !ok || string(src) != text {
+			t.Errorf("%q comes back as %q, %t", text, src, ok)
+		}
+		changed := bytes.Replace(r.Text, []byte("Image=a"), []byte("Image=b"), 1)
+		if src, ok := Source(changed); ok {
+			t.Errorf("what was changed by hand comes back as %q", src)
+		}
+	}
+	if src, ok := Source([]byte("[Service]\nExecStart=/bin/true\n")); ok {
+		t.Errorf("a plain unit comes from %q", src)
 	}
 }
 
@@ -362,6 +382,9 @@ func FuzzRender(f *testing.F) {
 			t.Fatalf("%q, %v:\n%s", argv, err, r.Text)
 		}
 		checkArgv(t, file, argv)
+		if back, ok := Source(r.Text); !ok || !bytes.Equal(back, src) {
+			t.Fatalf("the source is %q, %t:\n%s", back, ok, r.Text)
+		}
 		if len(r.Lines) != lineCount(r.Text) {
 			t.Fatalf("%d lines, %d known:\n%s", lineCount(r.Text), len(r.Lines), r.Text)
 		}
