@@ -203,8 +203,16 @@ func (s spec) mountKernel() error {
 			return fmt.Errorf("mount /%s: %w", m.to, err)
 		}
 	}
-	// The host reaches the machine's clusterd through this directory.
-	return bind(s.Run, s.in("run/clusterd"))
+	// The host reaches the machine's clusterd through this directory. What clusterd
+	// writes often is in memory even if the host's /run isn't.
+	units := s.in("run/clusterd/units")
+	if err := bind(s.Run, s.in("run/clusterd")); err != nil {
+		return err
+	}
+	if err := os.Mkdir(units, 0o750); err != nil {
+		return err
+	}
+	return unix.Mount("tmpfs", units, "tmpfs", plain, "mode=750")
 }
 
 func (s spec) makeDevices() error {
