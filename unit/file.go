@@ -32,8 +32,13 @@ const errorsMax = 20
 type File struct {
 	name        string
 	src         []byte
-	sections    []string // in the order of their first header
+	headers     []header // the first of each section
 	assignments []assignment
+}
+
+type header struct {
+	name string
+	line int
 }
 
 type assignment struct {
@@ -79,7 +84,7 @@ func Parse(name string, src []byte) (*File, error) {
 		return nil, errors.Join(p.errs...)
 	}
 	p.lines(strings.TrimPrefix(string(src), "\ufeff"))
-	if len(p.errs) == 0 && len(p.file.sections) == 0 {
+	if len(p.errs) == 0 && len(p.file.headers) == 0 {
 		p.fail(0, "the file has no section; systemd takes such a file for a masked unit", "put a header such as [Service] and settings into it")
 	}
 	if len(p.errs) > 0 {
@@ -107,7 +112,7 @@ func (p *parser) fail(line int, what, fix string) {
 func (p *parser) lines(text string) {
 	p.utf8 = utf8.ValidString(text)
 	p.file.assignments = make([]assignment, 0, strings.Count(text, "\n")/2+1)
-	p.file.sections = make([]string, 0, 4)
+	p.file.headers = make([]header, 0, 4)
 	cut := cutLine
 	if strings.IndexByte(text, '\r') < 0 {
 		cut = cutAtLF
@@ -235,12 +240,12 @@ func (p *parser) header(n int, line string) {
 		return
 	}
 	p.section = name
-	for _, s := range p.file.sections {
-		if s == name {
+	for _, h := range p.file.headers {
+		if h.name == name {
 			return
 		}
 	}
-	p.file.sections = append(p.file.sections, name)
+	p.file.headers = append(p.file.headers, header{name, n})
 }
 
 // excerpt shortens s for an error's text.
@@ -263,7 +268,13 @@ func (f *File) Bytes() []byte { return f.src }
 func (f *File) Hash() Hash { return HashOf(f.src) }
 
 // Sections are the names of the sections, in the order they begin.
-func (f *File) Sections() []string { return append([]string(nil), f.sections...) }
+func (f *File) Sections() []string {
+	names := make([]string, len(f.headers))
+	for i, h := range f.headers {
+		names[i] = h.name
+	}
+	return names
+}
 
 // Keys are the names of the keys of a section, in the order they first appear.
 func (f *File) Keys(section string) []string {

@@ -40,6 +40,8 @@ type Options struct {
 	Requests Resources
 	// Warnings are about what was ignored, in the form "name:line: what; fix".
 	Warnings []string
+
+	warnings []SyntaxError // the same, for Check
 }
 
 // The sections that are the cluster's. The second is fleet's: in it, what is
@@ -126,6 +128,7 @@ func (r *optionReader) lenient(line int, what, fix string) {
 func (r *optionReader) warn(line int, what, fix string) {
 	warning := SyntaxError{r.file.name, line, what, fix}
 	r.Warnings = append(r.Warnings, warning.Error())
+	r.warnings = append(r.warnings, warning)
 }
 
 // assign carries out one assignment. An empty one takes back those before it.

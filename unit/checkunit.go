@@ -1,0 +1,168 @@
+package unit
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// wholeUnit checks what a unit of each type must have, and what can't be
+// together: systemd refuses to load it otherwise.
+func (c *checker) wholeUnit() {
+	if slices.Contains(c.file.Sections(), containerSection) {
+		return // what is to run becomes known when it is rendered
+	}
+	switch c.name.Type() {
+	case "service":
+		c.service()
+	case "socket":
+		c.socket()
+	case "timer":
+		c.needsOneOf("OnCalendar", "OnActiveSec", "OnBootSec", "OnStartupSec", "OnUnitActiveSec", "OnUnitInactiveSec", "OnClockChange", "OnTimezoneChange")
+	case "path":
+		c.needsOneOf("PathExists", "PathExistsGlob", "PathChanged", "PathModified", "DirectoryNotEmpty")
+	case "mount":
+		c.named("Where")
+		c.needsOneOf("What")
+	case "automount":
+		c.named("Where")
+	case "swap":
+		c.named("What")
+		c.needsOneOf("What")
+	}
+}
+
+// line is where the unit's own section begins.
+func (c *checker) line() int {
+	for _, h := range c.file.headers {
+		if h.name == c.own {
+			return h.line
+		}
+	}
+	return 0
+}
+
+// last is a setting of the unit's own section.
+func (c *checker) last(key string) (Value, bool) { return c.file.Last(c.own, key) }
+
+func (c *checker) needsOneOf(keys ...string) {
+	for _, key := range keys {
+		if _, ok := c.last(key); ok {
+			return
+		}
+	}
+	fix := "add " + strings.Join(keys, "=, ") + "="
+	if len(keys) > 1 {
+		fix = "add one of " + strings.Join(keys, "=, ") + "="
+	}
+	c.fail(c.line(), fmt.Sprintf("[%s] doesn't say what the %s is for", c.own, c.name.Type()), fix)
+}
+
+func (c *checker) service() {
+	starts := c.file.Values("Service", "ExecStart")
+	stops := c.file.Values("Service", "ExecStop")
+	_, acts := c.file.Last("Unit", "SuccessAction")
+	typ, typed := c.last("Type")
+	bus, onBus := c.last("BusName")
+	kind := typ.Text
+	switch {
+	case !typed && onBus:
+		kind = "dbus"
+	case !typed && len(starts) == 0:
+		kind = "oneshot"
+	case !typed:
+		kind = "simple"
+	}
+	remains, _ := c.last("RemainAfterExit")
+	stays, _ := parseBool(remains.Text)
+	line := max(c.line(), typ.Line)
+	switch {
+	case len(starts) == 0 && len(stops) == 0 && !acts:
+		c.fail(c.line(), "the service has no ExecStart=", "add ExecStart= with the program to run to [Service]")
+	case len(starts) == 0 && kind != "oneshot" && !acts:
+		c.fail(line, fmt.Sprintf("Type=%s needs an ExecStart=", kind), "add one to [Service], or set Type=oneshot")
+	case len(starts) == 0 && !stays && !acts:
+		c.fail(c.line(), "without ExecStart= the service is over at once", "add RemainAfterExit=yes, so that its ExecStop= runs when it is stopped")
+	}
+	if n := commandCount(starts); n > 1 && kind != "oneshot" {
+		c.fail(starts[len(starts)-1].Line, fmt.Sprintf("Type=%s takes one ExecStart= command, and these are %d", kind, n), "run the others by ExecStartPre=, set Type=oneshot, or put an empty ExecStart= above the last")
+	}
+	if kind == "dbus" && !onBus {
+		c.fail(typ.Line, "Type=dbus needs a BusName=", "add it to [Service]")
+	} else if onBus && !strings.Contains(bus.Text, ".") {
+		c.fail(bus.Line, fmt.Sprintf("BusName=%s is no bus name", excerpt(bus.Text)), "write it as org.example.Name")
+	}
+	if kind == "oneshot" {
+		c.oneshot(typ)
+	}
+}
+
+// oneshot checks what a service that is to run once can't have.
+func (c *checker) oneshot(typ Value) {
+	restart, ok := c.last("Restart")
+	if ok && (restart.Text == "always" || restart.Text == "on-success") {
+		c.fail(restart.Line, fmt.Sprintf("Restart=%s in line %d and Type=oneshot in line %d can't hold together", restart.Text, restart.Line, typ.Line), "use Restart=on-failure, or another Type=")
+	}
+	if exit, ok := c.last("ExitType"); ok && exit.Text == "cgroup" {
+		c.fail(exit.Line, fmt.Sprintf("ExitType=cgroup in line %d and Type=oneshot in line %d can't hold together", exit.Line, typ.Line), "take one of them out")
+	}
+	if limit, ok := c.last("RuntimeMaxSec"); ok && limit.Text != "infinity" {
+		c.warn(limit.Line, "RuntimeMaxSec= has no effect on Type=oneshot", "use TimeoutStartSec=")
+	}
+}
+
+// commandCount counts the commands in several values.
+func commandCount(values []Value) int {
+	n := 0
+	for _, v := range values {
+		words, err := splitWords(v.Text, true)
+		if err != nil {
+			continue
+		}
+		within := false
+		for _, w := range words {
+			separator := w.text == ";" && w.bare
+			if !separator && !within {
+				n++
+			}
+			within = !separator
+		}
+	}
+	return n
+}
+
+func (c *checker) socket() {
+	c.needsOneOf("ListenStream", "ListenDatagram", "ListenSequentialPacket", "ListenFIFO", "ListenSpecial", "ListenNetlink", "ListenMessageQueue", "ListenUSBFunction")
+	accept, _ := c.last("Accept")
+	service, named := c.last("Service")
+	if yes, _ := parseBool(accept.Text); yes && named {
+		c.fail(service.Line, fmt.Sprintf("Service= in line %d and Accept=yes in line %d can't hold together", service.Line, accept.Line), "take Service= out, and name the template "+c.name.Prefix()+"@.service")
+	}
+}
+
+// named checks that a unit has the name that follows from one of its settings.
+func (c *checker) named(key string) {
+	v, ok := c.last(key)
+	if !ok {
+		return // systemd takes the name then, where it can
+	}
+	path, err := c.name.Expand(v.Text)
+	if err != nil || path == "" || path[0] != '/' {
+		if key == "What" && err == nil { // such as UUID=..., which becomes a path on the machine
+			return
+		}
+		return
+	}
+	if c.own == "Automount" && SimplifyPath(path) == "/" {
+		c.fail(v.Line, "the root directory can't be mounted on demand", "choose another directory")
+		return
+	}
+	stem, err := EscapePath(path)
+	if err != nil {
+		c.fail(v.Line, fmt.Sprintf("%s=%s has a .. in it", key, excerpt(v.Text)), "write the path without")
+		return
+	}
+	if want := stem + "." + c.name.Type(); want != string(c.name) {
+		c.fail(v.Line, fmt.Sprintf("%s=%s belongs to a unit named %s, not %s", key, excerpt(v.Text), want, c.name), "rename the unit, or change the path")
+	}
+}

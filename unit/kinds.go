@@ -1,0 +1,318 @@
+package unit
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// value checks one assignment by the kind that keys.txt gives its key. An
+// empty value, which takes back those before it, never comes here.
+func (c *checker) value(s setting, a assignment) {
+	switch s.kind {
+	case "any":
+	case "exec":
+		c.command(a)
+	case "environ":
+		c.environment(a)
+	case "paths":
+		c.paths(a)
+	case "dirs":
+		c.directories(a)
+	case "units", "unit", "slice":
+		c.units(s, a)
+	case "listen":
+		c.listen(a)
+	case "documentation":
+		c.documentation(a)
+	default:
+		if what, fix := s.judge(a.Text, c.Systemd); what != "" {
+			c.fail(a.Line, fmt.Sprintf("%s=%s %s", a.key, excerpt(a.Text), what), fix)
+		}
+	}
+}
+
+// judge says what is wrong with a value that is not a list; nothing if what is empty.
+func (s setting) judge(text string, version int) (what, fix string) {
+	ok, since := isOneOf(s.words, text, version)
+	switch {
+	case ok:
+		return "", ""
+	case since > 0:
+		return fmt.Sprintf("came with systemd %d, and %d ignores it", since, version), "use one of " + plainWords(s.words, version)
+	}
+	switch s.kind {
+	case "enum":
+		return s.judgeEnum(text, version)
+	case "bool":
+		if _, ok := parseBool(text); !ok {
+			if len(s.words) > 0 {
+				return "is nothing systemd knows", "use yes, no, " + plainWords(s.words, version)
+			}
+			return "is neither yes nor no", "write yes or no"
+		}
+	case "int":
+		return judgeInt(text, s.words)
+	case "span", "nspan":
+		return judgeSpan(s.kind, text)
+	case "memory", "size", "quota", "tasks":
+		return s.judgeAmount(text)
+	case "rlimit-int", "rlimit-size", "rlimit-span", "rlimit-uspan", "rlimit-nice":
+		return judgeLimit(s.kind, text)
+	case "signal":
+		if !parseSignal(text) {
+			return "is no signal", "use a name such as SIGTERM"
+		}
+	case "mode":
+		if !parseMode(text) {
+			return "is no access mode", "write it in octal, such as 0755"
+		}
+	case "calendar":
+		if !parseCalendar(text) {
+			return "is no time of the calendar", "write it as daily, Mon..Fri 08:00 or *-*-01 00:00:00; systemd-analyze calendar explains one"
+		}
+	default:
+		return s.judgePath(text)
+	}
+	return "", ""
+}
+
+func (s setting) judgeEnum(text string, version int) (what, fix string) {
+	var words []string
+	for _, word := range s.words {
+		words = append(words, strings.TrimRight(strings.SplitN(word, "@", 2)[0], "*"))
+	}
+	if best := nearest(text, func(yield func(string) bool) {
+		for _, w := range words {
+			if !yield(w) {
+				return
+			}
+		}
+	}); best != "" && len(text) > 2 {
+		if ok, _ := isOneOf(s.words, best, version); ok {
+			return "is nothing systemd knows", "write " + best
+		}
+	}
+	return "is nothing systemd knows", "use one of " + plainWords(s.words, version)
+}
+
+func judgeInt(text string, words []string) (what, fix string) {
+	low, high, _ := strings.Cut(words[0], "..")
+	smallest, _ := strconv.ParseInt(low, 10, 64)
+	largest, _ := strconv.ParseInt(high, 10, 64)
+	n, err := strconv.ParseInt(text, 0, 64)
+	if err != nil || strings.Contains(text, "_") || n < smallest || n > largest {
+		fix = "give a whole number from " + low + " to " + high
+		if len(words) > 1 {
+			fix += ", or " + strings.Join(words[1:], ", ")
+		}
+		return "is out of range or no number", fix
+	}
+	return "", ""
+}
+
+func judgeSpan(kind, text string) (what, fix string) {
+	plain := time.Second
+	if kind == "nspan" {
+		plain = time.Nanosecond
+	}
+	if _, ok := parseSpan(text, plain); !ok {
+		return "is no time span", "write it as 90, 1min 30s, 500ms or infinity"
+	}
+	return "", ""
+}
+
+func (s setting) judgeAmount(text string) (what, fix string) {
+	switch s.kind {
+	case "size":
+		if _, ok := parseSize(text); !ok {
+			return "is no size", "write it as 4096, 64K or 1.5M"
+		}
+	case "quota":
+		if _, ok := parseQuota(text); !ok {
+			return "is no share of a CPU", "write it in percent: 50% is half a CPU, 200% are two"
+		}
+	case "tasks":
+		if _, ok := parseTasks(text); !ok && text != "infinity" {
+			return "is no number of tasks", "write it as 512, 10% or infinity"
+		}
+	case "memory":
+		n, isSize := parseSize(text)
+		mayBeNone := s.key != "MemoryMax" && s.key != "MemoryHigh" && s.key != "MemoryLimit"
+		if _, ok := parseMemory(text); !ok && text != "infinity" && !(mayBeNone && (isSize && n == 0 || text == "0%")) {
+			return "is no amount of memory", "write it as 512M, 1.5G, 10% or infinity; 1K is 1024 bytes, and no B follows"
+		}
+	}
+	return "", ""
+}
+
+// judgeLimit checks a resource limit: one, or soft:hard.
+func judgeLimit(kind, text string) (what, fix string) {
+	soft, hard, both := strings.Cut(text, ":")
+	parts := []string{soft}
+	if both {
+		parts = append(parts, hard)
+	}
+	for _, part := range parts {
+		ok := part == "infinity"
+		switch kind {
+		case "rlimit-span":
+			_, span := parseSpan(part, time.Second)
+			ok = ok || span
+		case "rlimit-uspan":
+			_, span := parseSpan(part, time.Microsecond)
+			ok = ok || span
+		case "rlimit-size":
+			_, size := parseSize(part)
+			ok = ok || size
+		case "rlimit-nice":
+			n, err := strconv.Atoi(part)
+			ok = ok || err == nil && n >= -20 && n <= 40
+		default:
+			_, err := strconv.ParseUint(part, 0, 64)
+			ok = ok || err == nil
+		}
+		if !ok {
+			return "is no resource limit", "give one value, or soft:hard; infinity is no limit"
+		}
+	}
+	return "", ""
+}
+
+// judgePath checks a value that is one path.
+func (s setting) judgePath(text string) (what, fix string) {
+	path := text
+	switch s.kind {
+	case "condpath":
+		path = strings.TrimLeft(path, "|! ")
+	case "condbool":
+		if _, ok := parseBool(strings.TrimLeft(path, "|! ")); !ok {
+			return "is neither yes nor no", "write yes or no"
+		}
+		return "", ""
+	case "envfile":
+		path = strings.TrimPrefix(path, "-")
+	case "workdir":
+		if path = strings.TrimPrefix(path, "-"); path == "~" {
+			return "", ""
+		}
+	case "path":
+	default:
+		return "", "" // a kind that isn't checked
+	}
+	if !absolute(path) {
+		return "is no absolute path", "begin it with a /"
+	}
+	return "", ""
+}
+
+// absolute says whether a path is, or may turn out to be.
+func absolute(path string) bool {
+	return strings.HasPrefix(path, "/") || strings.HasPrefix(path, "%") && !strings.HasPrefix(path, "%%")
+}
+
+// words splits a value, and reports quotes that are left open.
+func (c *checker) words(a assignment) []word {
+	words, err := splitWords(a.Text, true)
+	if err != nil {
+		c.fail(a.Line, fmt.Sprintf("%s=: %v", a.key, err), "as systemd.syntax(7) has it")
+	}
+	return words
+}
+
+func (c *checker) paths(a assignment) {
+	for _, w := range c.words(a) {
+		path := strings.TrimPrefix(strings.TrimPrefix(w.text, "-"), "+")
+		if !absolute(path) {
+			c.fail(a.Line, fmt.Sprintf("%s=: %s is no absolute path", a.key, excerpt(w.text)), "begin it with a /")
+		}
+	}
+}
+
+// directories checks StateDirectory= and its like.
+func (c *checker) directories(a assignment) {
+	for _, w := range c.words(a) {
+		if strings.HasPrefix(w.text, "/") || hasDotDot(w.text) {
+			c.fail(a.Line, fmt.Sprintf("%s=: %s is not below the directory systemd makes it in", a.key, excerpt(w.text)), "write a relative path without ..")
+		}
+	}
+}
+
+func (c *checker) environment(a assignment) {
+	for _, w := range c.words(a) {
+		name, _, ok := strings.Cut(w.text, "=")
+		if !ok || !variableName(name) {
+			c.fail(a.Line, fmt.Sprintf("%s=: %q sets no variable", a.key, excerpt(w.text)), `write NAME=value; with blanks in it, quote the whole: "NAME=a b"`)
+		}
+	}
+}
+
+func variableName(name string) bool {
+	for i := 0; i < len(name); i++ {
+		if c := name[i]; !plainByte(c) && c != '_' && c != '%' || i == 0 && '0' <= c && c <= '9' {
+			return false
+		}
+	}
+	return name != ""
+}
+
+func (c *checker) documentation(a assignment) {
+	for _, w := range c.words(a) {
+		if scheme, _, ok := strings.Cut(w.text, ":"); !ok || !strings.Contains(" http https file info man ", " "+scheme+" ") {
+			c.warn(a.Line, fmt.Sprintf("%s=: %s is no URI systemd takes", a.key, excerpt(w.text)), "begin it with https:, file:, man: or info:")
+		}
+	}
+}
+
+// calendarNames are the calendar's times that have a name.
+const calendarNames = " minutely hourly daily weekly monthly quarterly semiannually semi-annually biannually bi-annually half-yearly yearly annually anually "
+
+// parseCalendar says whether s looks like a calendar event: weekdays, date,
+// time and zone, each of which may be left out.
+func parseCalendar(s string) bool {
+	words := strings.Fields(s)
+	if len(words) == 0 || len(words) > 4 {
+		return false
+	}
+	if strings.HasPrefix(s, "@") {
+		_, err := strconv.ParseUint(s[1:], 10, 63)
+		return err == nil
+	}
+	if n := len(words); n > 1 && (words[n-1] == "UTC" || strings.Contains(words[n-1], "/") && words[n-1][0] >= 'A') {
+		words = words[:n-1]
+	}
+	if len(words) == 1 && strings.Contains(calendarNames, " "+strings.ToLower(words[0])+" ") {
+		return true
+	}
+	if weekdays(words[0]) {
+		words = words[1:]
+	}
+	if len(words) > 0 && strings.ContainsAny(words[0], "-~") && onlyOf(words[0], "-~") {
+		words = words[1:]
+	}
+	if len(words) > 0 && strings.ContainsRune(words[0], ':') && onlyOf(words[0], ":") {
+		words = words[1:]
+	}
+	return len(words) == 0
+}
+
+// onlyOf says whether s has digits, what lists them, and the separators only.
+func onlyOf(s, separators string) bool {
+	return strings.Trim(s, "0123456789*,./"+separators) == ""
+}
+
+// weekdays says whether s is a list of them, such as Mon..Fri,Sun.
+func weekdays(s string) bool {
+	for part := range strings.SplitSeq(strings.ReplaceAll(strings.TrimSuffix(s, ","), "..", ","), ",") {
+		day := strings.ToLower(part)
+		found := false
+		for _, name := range []string{"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"} {
+			found = found || day == name || day == name[:3]
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
