@@ -124,9 +124,17 @@ type step struct {
 // plan says what the changes come to, given what the registry holds. It reads
 // no clock but now and changes nothing.
 func (c *checked) plan(view registry.View, who string, now time.Time) ([]step, error) {
+	lost := map[unit.Name]bool{}
+	for _, change := range c.Changes {
+		rec, _ := view.Get(registry.UnitKey(change.Name))
+		if _, err := registry.Decode[registry.Unit](rec); rec.Key == "" || err != nil {
+			lost[change.Name] = true
+		}
+	}
+	known := traces(view, lost)
 	steps := make([]step, 0, len(c.Changes))
 	for _, change := range c.Changes {
-		s, err := c.planChange(view, change, who, now)
+		s, err := c.planChange(view, change, known[change.Name], who, now)
 		if err != nil {
 			return nil, err
 		}
@@ -135,7 +143,7 @@ func (c *checked) plan(view registry.View, who string, now time.Time) ([]step, e
 	return steps, nil
 }
 
-func (c *checked) planChange(view registry.View, change Change, who string, now time.Time) (step, error) {
+func (c *checked) planChange(view registry.View, change Change, known trace, who string, now time.Time) (step, error) {
 	rec, present := view.Get(registry.UnitKey(change.Name))
 	s := step{name: change.Name, guards: []registry.Guard{{Key: registry.UnitKey(change.Name), Modified: rec.Modified}}}
 	old := &registry.Unit{}
@@ -161,7 +169,7 @@ func (c *checked) planChange(view registry.View, change Change, who string, now 
 	if change.Target != "" {
 		next.Target, _ = parseTarget(change.Target)
 	} else if !present || leaving || next.Target == registry.Target_TARGET_UNSPECIFIED {
-		next.Target = registry.Target_INACTIVE
+		next.Target = max(known.target, registry.Target_INACTIVE)
 	}
 	if change.Restart && next.Target != registry.Target_LAUNCHED {
 		return s, conflict("restart %s: it is not to run (target %s); start it instead: clusterctl start %s", change.Name, targetWords[next.Target], change.Name)
@@ -173,7 +181,7 @@ func (c *checked) planChange(view registry.View, change Change, who string, now 
 		return s, nil
 	}
 	s.file = file
-	next.Generation = old.GetGeneration() + 1
+	next.Generation = max(old.GetGeneration(), known.generation) + 1
 	if change.Restart {
 		next.RestartGeneration = next.Generation
 	}

@@ -236,3 +236,50 @@ func TestApply_ManyChangeOneUnitAtOnce(t *testing.T) {
 		t.Errorf("generation %d (%v), want %d: each change counts once", u.Generation, err, callers)
 	}
 }
+
+func TestC03_SubmitAgainKeepsWhatRuns(t *testing.T) {
+	r := newRig(t)
+	r.machine(machineB, "beta", "127.0.0.1:1") // not alive
+	r.write(registry.Op{Key: registry.UnitKey("garbage.service"), Value: []byte("\xff\xff")})
+	for _, name := range []unit.Name{"lost.service", "garbage.service"} {
+		r.put(registry.AssignmentKey(machineA, name), &registry.Assignment{Target: registry.Target_LAUNCHED, Generation: 7})
+	}
+	observe := func(m registry.MachineID, name unit.Name, o *registry.Observed) {
+		o.Incarnation, o.Unclaimed, o.Load = "boot-"+string(m), true, "loaded"
+		r.put(registry.ObservedKey(m, name), o)
+	}
+	observe(machineA, "unclaimed.service", &registry.Observed{Active: "active", Generation: 9})
+	observe(machineA, "stopped.service", &registry.Observed{Active: "inactive", Generation: 2})
+	observe(machineA, "gone.service", &registry.Observed{Gone: true, Generation: 5})
+	observe(machineB, "hearsay.service", &registry.Observed{Active: "active", Generation: 5})
+	want := map[unit.Name]string{
+		"lost.service": "launched 8", "unclaimed.service": "launched 10", "stopped.service": "loaded 3",
+		"gone.service": "inactive 1", "hearsay.service": "inactive 1", "new.service": "inactive 1",
+	}
+	for name, want := range want {
+		u := r.mustSubmit(web, "", name).Units[0]
+		if got := fmt.Sprint(u.Target, " ", u.Generation); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	if u := r.mustSubmit(web, "", "garbage.service").Units[0]; u.Target != TargetLaunched || u.Generation <= 7 {
+		t.Errorf("the unreadable one is %s, generation %d", u.Target, u.Generation)
+	}
+	// Many at once are found another way; what is asked for counts for more.
+	var many []unit.Name
+	for i := range 20 {
+		name := unit.Name(fmt.Sprintf("many%d.service", i))
+		observe(machineA, name, &registry.Observed{Active: "active", Generation: 4})
+		many = append(many, name)
+	}
+	for _, u := range r.mustSubmit(web, TargetLoaded, many[0]).Units {
+		if u.Target != TargetLoaded || u.Generation != 5 {
+			t.Errorf("asked for: %s, generation %d", u.Target, u.Generation)
+		}
+	}
+	for _, u := range r.mustSubmit(web, "", many[1:]...).Units {
+		if u.Target != TargetLaunched || u.Generation != 5 {
+			t.Errorf("%s is %s, generation %d", u.Name, u.Target, u.Generation)
+		}
+	}
+}
