@@ -238,7 +238,7 @@ func TestC03_EmptiedRegistryStopsNothing(t *testing.T) {
 		w.want("steps after a restart", w.manager.took(), "")
 		w.put(registry.ClusterKey, &registry.Cluster{Id: "c1", Epoch: 1})
 		w.settle()
-		w.want("unclaimed", w.observed(web), "loaded/active/running generation 0 unclaimed")
+		w.want("unclaimed", w.observed(web), "loaded/active/running generation 1 unclaimed")
 		w.assign(web, "v1", registry.Target_LAUNCHED, 1)
 		w.settle()
 		w.want("adopted", w.observed(web), "loaded/active/running generation 1")

@@ -35,10 +35,10 @@ func report(name unit.Name, v view, incarnation string) *registry.Observed {
 	o := &registry.Observed{
 		Incarnation: incarnation,
 		Unclaimed:   v.want == nil && v.has.Ours,
+		Generation:  v.has.Done,
 	}
 	taken := ""
 	if v.want != nil {
-		o.Generation = v.has.Done
 		taken = TakenBy(*v.want, v.has, name, v.unitDir)
 		switch {
 		case v.gone:
