@@ -229,7 +229,7 @@ func TestC03_EmptiedRegistryStopsNothing(t *testing.T) {
 		w.commit(registry.Op{Delete: registry.Everything()})
 		w.settle()
 		w.want("steps", w.manager.took(), "")
-		if got := w.observed(web); !strings.HasPrefix(got, "loaded/active/running generation 0 unclaimed: frozen: the registry has no cluster record") {
+		if got := w.observed(web); !strings.HasPrefix(got, "loaded/active/running generation 1 unclaimed: frozen: the registry has no cluster record") {
 			t.Error(got)
 		}
 		_ = w.stop()
@@ -316,7 +316,7 @@ func TestC04_OneBadUnitHoldsUpNobody(t *testing.T) {
 		w.assign("a-hangs.service", "hang", registry.Target_LAUNCHED, 1)
 		w.assign("b-fails.service", "fail", registry.Target_LAUNCHED, 1)
 		w.assign("c-garbage.service", "v1\nno section here", registry.Target_LAUNCHED, 1)
-		w.manager.taken["d-taken.service"] = "/etc/systemd/system/d-taken.service"
+		w.manager.take("d-taken.service", "/etc/systemd/system/d-taken.service")
 		w.assign("d-taken.service", "v1", registry.Target_LAUNCHED, 1)
 		w.assign("e-good.service", "v1", registry.Target_LAUNCHED, 1)
 		w.settle()
@@ -333,9 +333,7 @@ func TestC04_OneBadUnitHoldsUpNobody(t *testing.T) {
 		w.assign("a-hangs.service", "hang", registry.Target_LOADED, 2)
 		w.settle()
 		w.want("stopped while it hangs", w.observed("a-hangs.service"), "loaded/inactive/dead generation 2")
-		w.manager.mu.Lock()
-		delete(w.manager.taken, "d-taken.service")
-		w.manager.mu.Unlock()
+		w.manager.take("d-taken.service", "")
 		time.Sleep(recheckAfter)
 		w.settle()
 		w.want("name became free", w.observed("d-taken.service"), "loaded/active/running generation 1")

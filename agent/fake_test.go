@@ -51,6 +51,13 @@ func (f *fakeManager) Observe(ctx context.Context, names []unit.Name) (map[unit.
 	return states, ctx.Err()
 }
 
+// take lets the machine have a name for itself; an empty path gives it back.
+func (f *fakeManager) take(u unit.Name, path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.taken[u] = path
+}
+
 func (f *fakeManager) note(u unit.Name) {
 	f.changed[u] = true
 	select {
