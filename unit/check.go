@@ -69,6 +69,7 @@ type checker struct {
 	file     *File
 	name     Name
 	own      string // the section of the unit's type; empty when it has none
+	misspelt bool   // what looks missing may be there, under a name nobody knows
 	problems []Problem
 }
 
@@ -81,6 +82,7 @@ func (c *checker) warn(line int, what, fix string) {
 }
 
 func (c *checker) unknown(line int, what, fix string) {
+	c.misspelt = true
 	if c.AllowUnknown {
 		c.warn(line, what, fix)
 	} else {
@@ -156,6 +158,12 @@ func (c *checker) unknownKey(a assignment, elsewhere []string) {
 	if len(elsewhere) > 0 {
 		c.unknown(a.Line, fmt.Sprintf("%s= belongs in [%s], which a .%s doesn't have", a.key, strings.Join(elsewhere, "], ["), c.name.Type()), "take it out")
 		return
+	}
+	if word := meant(a.key); word != "" {
+		if _, _, ok := lookUp(a.section, word); ok {
+			c.unknown(a.Line, what, "write "+word+"=")
+			return
+		}
 	}
 	for _, section := range append([]string{a.section}, c.sections()...) {
 		best := nearest(a.key, slices.Values(keysOf(section, c.Systemd)))

@@ -25,7 +25,11 @@ func (c *checker) unitName(s setting, a assignment, name string) (what, fix stri
 	typ := Name(name).Type()
 	switch {
 	case len(typ) == len(name) || !slices.Contains(types, typ) && !slices.Contains(fileless, typ):
-		return excerpt(name) + " has no unit type", "write it in full, such as " + excerpt(name) + ".service"
+		suffix := "service"
+		if s.kind == "slice" {
+			suffix = "slice"
+		}
+		return excerpt(name) + " has no unit type", "write it in full, such as " + excerpt(suggestUnit(name, suffix))
 	case s.kind == "slice" && typ != "slice":
 		return excerpt(name) + " is no slice", "name a .slice unit"
 	case s.key == "Alias" && typ != c.name.Type():

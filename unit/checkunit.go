@@ -47,7 +47,7 @@ func (c *checker) last(key string) (Value, bool) { return c.file.Last(c.own, key
 
 func (c *checker) needsOneOf(keys ...string) {
 	for _, key := range keys {
-		if _, ok := c.last(key); ok {
+		if _, ok := c.last(key); ok || c.misspelt {
 			return
 		}
 	}
@@ -77,6 +77,7 @@ func (c *checker) service() {
 	stays, _ := parseBool(remains.Text)
 	line := max(c.line(), typ.Line)
 	switch {
+	case c.misspelt && len(starts) == 0:
 	case len(starts) == 0 && len(stops) == 0 && !acts:
 		c.fail(c.line(), "the service has no ExecStart=", "add ExecStart= with the program to run to [Service]")
 	case len(starts) == 0 && kind != "oneshot" && !acts:
@@ -148,10 +149,7 @@ func (c *checker) named(key string) {
 	}
 	path, err := c.name.Expand(v.Text)
 	if err != nil || path == "" || path[0] != '/' {
-		if key == "What" && err == nil { // such as UUID=..., which becomes a path on the machine
-			return
-		}
-		return
+		return // known on the machine only, as UUID=... is, or complained of already
 	}
 	if c.own == "Automount" && SimplifyPath(path) == "/" {
 		c.fail(v.Line, "the root directory can't be mounted on demand", "choose another directory")

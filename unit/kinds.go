@@ -2,6 +2,7 @@ package unit
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,15 +41,15 @@ func (s setting) judge(text string, version int) (what, fix string) {
 	case ok:
 		return "", ""
 	case since > 0:
-		return fmt.Sprintf("came with systemd %d, and %d ignores it", since, version), "use one of " + plainWords(s.words, version)
+		return fmt.Sprintf("came with systemd %d, and %d ignores it", since, version), "write another, or run the unit where systemd is newer"
 	}
 	switch s.kind {
 	case "enum":
 		return s.judgeEnum(text, version)
 	case "bool":
 		if _, ok := parseBool(text); !ok {
-			if len(s.words) > 0 {
-				return "is nothing systemd knows", "use yes, no, " + plainWords(s.words, version)
+			if words := plainWords(s.words, version); words != "" {
+				return "is nothing systemd knows", "use one of yes, no, " + words
 			}
 			return "is neither yes nor no", "write yes or no"
 		}
@@ -83,13 +84,7 @@ func (s setting) judgeEnum(text string, version int) (what, fix string) {
 	for _, word := range s.words {
 		words = append(words, strings.TrimRight(strings.SplitN(word, "@", 2)[0], "*"))
 	}
-	if best := nearest(text, func(yield func(string) bool) {
-		for _, w := range words {
-			if !yield(w) {
-				return
-			}
-		}
-	}); best != "" && len(text) > 2 {
+	if best := nearest(text, slices.Values(words)); best != "" && len(text) > 2 {
 		if ok, _ := isOneOf(s.words, best, version); ok {
 			return "is nothing systemd knows", "write " + best
 		}
