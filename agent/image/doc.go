@@ -7,7 +7,7 @@
 //	layers/<hex>/                   one unpacked layer, named by its diffID, ready as an overlay lower directory
 //	layers/<hex>.sums               what was unpacked there, for [Store] users that check it
 //	refs/<registry>/<repository>/:<tag>  or  @sha256:<hex>    which manifest a reference stands for
-//	leases/<holder>                 the layers a container uses; never removed while the lease is there
+//	leases/<holder>                 a link that names the image a container uses; kept while the lease is there
 //	tmp/  lock  locks/              work in progress; advisory locks
 //
 // Everything is written aside, synced and renamed: a process killed at any

@@ -59,11 +59,14 @@ func (l *fileLock) change(how int) error {
 
 // waitLock takes the lock at path as soon as it is free.
 func waitLock(ctx context.Context, path string, how int) (*fileLock, error) {
+	l, err := tryLock(path, how)
+	if !errors.Is(err, errLocked) {
+		return l, err
+	}
 	ticker := time.NewTicker(lockPoll)
 	defer ticker.Stop()
 	for {
-		l, err := tryLock(path, how)
-		if !errors.Is(err, errLocked) {
+		if l, err = tryLock(path, how); !errors.Is(err, errLocked) {
 			return l, err
 		}
 		select {

@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,28 +17,41 @@ var ErrInUse = errors.New("in use")
 
 // Hold keeps img from being removed until [Store.Release] with the same holder,
 // a container's id. Holding again replaces what was held. The error wraps
-// [ErrDamaged] when a removal came first.
+// [ErrDamaged] when a removal came first. It does not wait for the disk: no
+// container outlives what a power cut takes from here.
 func (s *Store) Hold(ctx context.Context, holder string, img *Image) error {
 	path, err := s.leasePath(holder)
 	if err != nil {
 		return err
 	}
-	x, err := s.Begin(ctx)
+	lock, err := waitLock(ctx, s.lockPath(), unix.LOCK_SH)
 	if err != nil {
-		return err
+		return fmt.Errorf("hold image %s: %w", img.Ref, err)
 	}
-	defer x.Close()
+	defer lock.release()
 	for _, id := range img.DiffIDs {
-		if !x.HasLayer(id) {
+		if info, err := os.Lstat(s.LayerDir(id)); err != nil || !info.IsDir() {
 			return fmt.Errorf("hold image %s: %w: layer %s was removed", img.Ref, ErrDamaged, id)
 		}
 	}
-	lease := lease{Ref: img.Ref, record: record{Digest: img.Digest, Manifest: img.Manifest, Config: img.ConfigID}}
-	data, err := json.Marshal(lease)
-	if err != nil {
-		return err
+	text := strings.Join([]string{img.Ref, string(img.Digest), string(img.Manifest), string(img.ConfigID)}, " ")
+	err = os.Symlink(text, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
+			err = os.Symlink(text, path)
+		}
 	}
-	return s.writeFile(path, append(data, '\n'))
+	if errors.Is(err, fs.ErrExist) {
+		next := path + ".new"
+		os.Remove(next) // of a process that was killed
+		if err = os.Symlink(text, next); err == nil {
+			err = os.Rename(next, path)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("hold image %s: %w", img.Ref, err)
+	}
+	return nil
 }
 
 // Release ends what Hold began. A holder of nothing is no error.
@@ -70,9 +82,10 @@ func (s *Store) Held(holder string) (*Image, error) {
 	return s.build(l.Ref, l.record)
 }
 
-// lease is the content of a file in leases/.
+// lease is what a link in leases/ says, in its target: made in one call, it is
+// there as a whole or not at all.
 type lease struct {
-	Ref string `json:"ref"`
+	Ref string
 	record
 }
 
@@ -84,13 +97,15 @@ func (s *Store) leasePath(holder string) (string, error) {
 }
 
 func readLease(path string) (l lease, err error) {
-	data, err := os.ReadFile(path)
+	text, err := os.Readlink(path)
 	if err != nil {
 		return l, err
 	}
-	if err := json.Unmarshal(data, &l); err != nil {
-		return l, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+	part := strings.Split(text, " ")
+	if len(part) != 4 {
+		return l, fmt.Errorf("%w: %s: %d words, want 4", ErrDamaged, path, len(part))
 	}
+	l = lease{part[0], record{Digest: Digest(part[1]), Manifest: Digest(part[2]), Config: Digest(part[3])}}
 	if err := l.check(); err != nil {
 		return l, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}

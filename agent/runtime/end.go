@@ -294,29 +294,27 @@ func (d *Dir) remove(name string, wanted func(*Container) bool) error {
 		if _, err := os.Lstat(d.container(name)); err != nil {
 			return fmt.Errorf("%s: %w", name, ErrUnknown)
 		}
-		return d.discard(name) // never finished
-	case err != nil:
-		return d.discard(name)
+	case err != nil: // never finished
 	case !wanted(c):
 		return nil
 	case c.Live != nil && !(c.Live.Setting && c.Live.PID == os.Getpid()):
 		return fmt.Errorf("%s: still running; stop it first: nsrun stop %s, or use rm -f", name, name)
 	}
-	return d.discard(name)
+	_, err = d.discard(name, c)
+	return err
 }
 
-// ended notes how a container ended, or removes it when it was to be removed.
+// ended notes how our container ended, or removes it when it was to be removed.
 // It touches no other container that has taken the name meanwhile.
-func (d *Dir) ended(name, id string, code int) error {
-	mine := func(c *Container) bool { return c.ID == id }
-	c, err := d.read(name)
-	if err != nil || !mine(c) {
-		return nil
+func (d *Dir) ended(s Spec, code int) error {
+	mine := func(c *Container) bool { return c.ID == s.ID }
+	if !s.Remove {
+		return d.note(s.Name, mine, code)
 	}
-	if !c.Remove {
-		return d.note(name, mine, code)
-	}
-	if err := d.remove(name, mine); err != nil && !errors.Is(err, ErrUnknown) {
+	if err := d.remove(s.Name, mine); err != nil {
+		if errors.Is(err, ErrUnknown) {
+			return nil
+		}
 		return err
 	}
 	return d.emptyTrash()

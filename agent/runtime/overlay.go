@@ -28,8 +28,9 @@ func LayersByPath() bool {
 
 // overlay makes a detached overlay of layers, bottom first, under a writable
 // layer in dir. With a user name-space, owner is the id that its root has
-// outside, and the layers' ids are mapped.
-func overlay(step makeOverlay, dir string, userns int, owner uint32) (fd int, err error) {
+// outside, and the layers' ids are mapped. spent are descriptors to be closed,
+// whatever the error is.
+func overlay(step makeOverlay, dir string, userns int, owner uint32) (fd int, spent []int, err error) {
 	if !step.ByPath {
 		return makeOver(step.Layers, dir, userns, owner, setByDescriptor)
 	}
@@ -39,52 +40,47 @@ func overlay(step makeOverlay, dir string, userns int, owner uint32) (fd int, er
 		// Never unlocked: the thread and its mount name-space end with this goroutine.
 		runtime.LockOSThread()
 		if err = stage(); err == nil {
-			fd, err = makeOver(step.Layers, dir, userns, owner, setByPath)
+			fd, spent, err = makeOver(step.Layers, dir, userns, owner, setByPath)
 		}
 	}()
 	<-done
-	return fd, err
+	return fd, spent, err
 }
 
 // makeOver takes the layers, hands them to an overlay by set, and makes that.
-func makeOver(layers []string, dir string, userns int, owner uint32, set func(fs int, lower []int, own int) error) (fd int, err error) {
-	var lower []int // top first
-	defer func() {  // not before the overlay is there: closing unmounts
-		for _, layer := range lower {
-			unix.Close(layer)
-		}
-	}()
-	for i := len(layers) - 1; i >= 0; i-- {
+// The layers must stay open until then, for closing them unmounts them.
+func makeOver(layers []string, dir string, userns int, owner uint32, set func(fs int, lower []int, own int) error) (fd int, spent []int, err error) {
+	for i := len(layers) - 1; i >= 0; i-- { // top first
 		layer, err := tree(layers[i], userns, 0)
 		if err != nil {
-			return -1, err
+			return -1, spent, err
 		}
-		lower = append(lower, layer)
+		spent = append(spent, layer)
 	}
 	own, err := tree(dir, userns, 0)
 	if err != nil {
-		return -1, err
+		return -1, spent, err
 	}
-	defer unix.Close(own)
+	lower, spent := spent, append(spent, own)
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return -1, fmt.Errorf("make overlay: %w", err)
+		return -1, spent, fmt.Errorf("make overlay: %w", err)
 	}
-	defer unix.Close(fs)
+	spent = append(spent, fs)
 	if err := set(fs, lower, own); err != nil {
-		return -1, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
+		return -1, spent, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
 	}
 	switch err := create(fs, userns >= 0, owner); {
 	case errors.Is(err, unix.EINVAL) && userns >= 0:
-		return -1, fmt.Errorf("make overlay: %w%s; layers with mapped ids need Linux 5.19; on an older one give up the user name-space: --userns=host", err, fsLog(fs))
+		return -1, spent, fmt.Errorf("make overlay: %w%s; layers with mapped ids need Linux 5.19; on an older one give up the user name-space: --userns=host", err, fsLog(fs))
 	case err != nil:
-		return -1, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
+		return -1, spent, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
 	}
 	fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
 	if err != nil {
-		return -1, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
+		return -1, spent, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
 	}
-	return fd, nil
+	return fd, spent, nil
 }
 
 // setByDescriptor names the layers by descriptor: no path length limits their
@@ -227,4 +223,3 @@ func fsLog(fs int) string {
 	}
 	return " (" + strings.Join(lines, "; ") + ")"
 }
-

@@ -118,20 +118,21 @@ func (d *Dir) Images() string { return filepath.Join(d.data, "images") }
 func (d *Dir) container(name string) string { return filepath.Join(d.data, "containers", name) }
 func (d *Dir) live(name string) string      { return filepath.Join(d.run, "live", name) }
 
-// prepare makes the directories and takes the lock; call the result to let go.
-// What is done under it takes milliseconds; nothing waits for a container there.
+// prepare takes the lock, having made the directories if need be; call the
+// result to let go. What is done under it takes milliseconds; nothing waits for
+// a container there.
 func (d *Dir) prepare() (unlock func(), err error) {
-	for _, dir := range []string{d.data, d.run} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_CLOEXEC
+	fd, err := unix.Open(filepath.Join(d.data, "lock"), flags, 0o600)
+	if unix.Access(d.run+"/ids", unix.F_OK) != nil || err != nil { // the last to be made; gone after a reboot
+		if err == nil {
+			unix.Close(fd)
+		}
+		if err := d.makeDirs(); err != nil {
 			return nil, err
 		}
+		fd, err = unix.Open(filepath.Join(d.data, "lock"), flags, 0o600)
 	}
-	for _, dir := range []string{d.data + "/containers", d.data + "/making", d.data + "/trash", d.run + "/live", d.run + "/ids"} {
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, err
-		}
-	}
-	fd, err := unix.Open(filepath.Join(d.data, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open %s/lock: %w", d.data, err)
 	}
@@ -145,6 +146,20 @@ func (d *Dir) prepare() (unlock func(), err error) {
 		return nil, fmt.Errorf("lock %s/lock: %w", d.data, err)
 	}
 	return func() { unix.Close(fd) }, nil
+}
+
+func (d *Dir) makeDirs() error {
+	for _, dir := range []string{d.data, d.run} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{d.data + "/containers", d.data + "/making", d.data + "/trash", d.run + "/live", d.run + "/ids"} {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Get finds a container by its name or by the beginning of its id.
@@ -310,79 +325,94 @@ func (d *Dir) mark(ids uint32) string {
 
 // claim makes the container's directory and marks it as being set up by this
 // process. A dead one of the same name gives way when it was to go anyway, or
-// when the same unit starts again; else the error is ErrConflict.
-func (d *Dir) claim(rec Record, files map[string]string, overlay, mapped bool) (ids uint32, err error) {
+// when the same unit starts again: replaced. Else the error is ErrConflict.
+func (d *Dir) claim(rec Record, files map[string]string, overlay, mapped bool) (ids uint32, replaced bool, err error) {
 	unlock, err := d.prepare()
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer unlock()
-	switch old, err := d.read(rec.Name); {
+	old, err := d.read(rec.Name)
+	switch {
 	case err != nil: // none, or one that was never finished
 	case old.Live != nil:
-		return 0, fmt.Errorf("%w: %s runs already, as process %d; stop it first: nsrun stop %s", ErrConflict, rec.Name, old.Live.PID, rec.Name)
+		return 0, false, fmt.Errorf("%w: %s runs already, as process %d; stop it first: nsrun stop %s", ErrConflict, rec.Name, old.Live.PID, rec.Name)
 	case !old.Remove && (old.Unit == "" || old.Unit != rec.Unit):
-		return 0, fmt.Errorf("%w: a stopped container is called %s; remove it: nsrun rm %s", ErrConflict, rec.Name, rec.Name)
+		return 0, false, fmt.Errorf("%w: a stopped container is called %s; remove it: nsrun rm %s", ErrConflict, rec.Name, rec.Name)
 	}
-	if err := d.discard(rec.Name); err != nil {
-		return 0, err
+	if replaced, err = d.discard(rec.Name, old); err != nil {
+		return 0, false, err
 	}
-	// What is there is left from a crash, for we hold the lock.
 	next := filepath.Join(d.data, "making", rec.Name)
-	if err := os.RemoveAll(next); err != nil {
-		return 0, err
-	}
-	dirs := []string{next}
-	if overlay {
-		dirs = append(dirs, next+"/upper", next+"/work")
-	}
-	for _, dir := range dirs {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return 0, err
-		}
-	}
-	for name, content := range files {
-		if err := createFile(filepath.Join(next, name), []byte(content), 0o644); err != nil {
-			return 0, err
-		}
-	}
-	if err := writeFile(filepath.Join(next, "record"), rec); err != nil {
-		return 0, err
+	if err := makeContainer(next, rec, files, overlay); err != nil {
+		return 0, false, fmt.Errorf("make container %s: %w", rec.Name, err)
 	}
 	if mapped {
 		if ids, err = d.claimIDs(rec.Name); err != nil {
-			return 0, err
+			return 0, false, err
 		}
 	}
 	if err := d.setLive(rec.Name, os.Getpid(), true, ids); err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	return ids, os.Rename(next, d.container(rec.Name))
+	return ids, replaced, os.Rename(next, d.container(rec.Name))
 }
 
-// discard moves what is left of a container to the trash. The lock is held.
-func (d *Dir) discard(name string) error {
-	if _, err := os.Lstat(d.container(name)); err != nil {
-		return nil
+// makeContainer makes a container's directory. One that is there is left from a
+// crash, for the lock is held.
+func makeContainer(dir string, rec Record, files map[string]string, overlay bool) error {
+	err := unix.Mkdir(dir, 0o755)
+	if errors.Is(err, unix.EEXIST) {
+		if err = os.RemoveAll(dir); err == nil {
+			err = unix.Mkdir(dir, 0o755)
+		}
 	}
-	if c, err := d.read(name); err == nil && d.leases != nil && c.Image != "" {
+	if err != nil {
+		return err
+	}
+	if overlay {
+		for _, part := range []string{"/upper", "/work"} {
+			if err := unix.Mkdir(dir+part, 0o755); err != nil {
+				return err
+			}
+		}
+	}
+	for name, content := range files {
+		if err := createFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	data, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	return createFile(dir+"/record", append(data, '\n'), 0o600)
+}
+
+// discard moves what is left of a container to the trash; moved says whether
+// there was anything. c is what its record says, nil if it can't be read. The
+// lock is held.
+func (d *Dir) discard(name string, c *Container) (moved bool, err error) {
+	if c != nil && d.leases != nil && c.Image != "" {
 		if err := d.leases.Release(c.ID); err != nil {
-			return fmt.Errorf("remove container %s: %w", name, err)
+			return false, fmt.Errorf("remove container %s: %w", name, err)
 		}
 	}
-	if live, err := d.readLive(name); err == nil && live.IDs != 0 {
+	if live, err := d.readLive(name); err == nil {
 		if owner, err := os.Readlink(d.mark(live.IDs)); err == nil && owner == name {
-			os.Remove(d.mark(live.IDs)) // else the next to try that range takes it over
+			unix.Unlink(d.mark(live.IDs)) // else the next to try that range takes it over
 		}
+		unix.Unlink(d.live(name))
 	}
 	to := filepath.Join(d.data, "trash", name+"."+strconv.FormatInt(time.Now().UnixNano(), 36))
-	if err := os.Rename(d.container(name), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove container %s: %w", name, err)
+	err = unix.Rename(d.container(name), to)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
 	}
-	if err := os.Remove(d.live(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove container %s: %w", name, err)
+	if err != nil {
+		return false, fmt.Errorf("remove container %s: %w", name, err)
 	}
-	return nil
+	return true, nil
 }
 
 // emptyTrash deletes what discard put aside, which may take a while, so it is
@@ -394,7 +424,22 @@ func (d *Dir) emptyTrash() error {
 		return err
 	}
 	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(trash, e.Name())))
+		dir := filepath.Join(trash, e.Name())
+		if deleteUnused(dir) != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
 	}
 	return err
+}
+
+// deleteUnused deletes the directory of a container that wrote nothing to its
+// root, knowing what is in there: os.RemoveAll takes four times as many calls.
+func deleteUnused(dir string) error {
+	for _, file := range append(etcFiles, "record") {
+		unix.Unlink(dir + "/" + file)
+	}
+	for _, part := range []string{"/upper", "/work/work", "/work"} {
+		unix.Rmdir(dir + part)
+	}
+	return unix.Rmdir(dir)
 }

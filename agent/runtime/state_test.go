@@ -32,7 +32,8 @@ func claim(t *testing.T, d *Dir, rec Record) (uint32, error) {
 		rec.ID = NewID()
 	}
 	rec.Created = time.Now()
-	return d.claim(rec, map[string]string{"hosts": "h\n"}, true, true)
+	ids, _, err := d.claim(rec, map[string]string{"hosts": "h\n"}, true, true)
+	return ids, err
 }
 
 func TestClaim(t *testing.T) {
