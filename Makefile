@@ -8,12 +8,15 @@ BINARIES := clusterd clusterctl nsrun nsrun-image
 
 export GOFLAGS := -buildvcs=false
 
-.PHONY: help build deps demo test test-unit test-functional check bench lab-down clean
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: help build deps demo test check lint test-unit test-functional fuzz bench lab-down clean
 
 help: ## show this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: ## install what the operating system lacks (Debian, Ubuntu; root)
+	@[ "$$(id -u)" = 0 ] || { echo "make: this needs root, as it installs packages and boots machines; try sudo make" >&2; exit 1; }
 	@missing=; for p in $(PACKAGES); do \
 	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then echo "installing:$$missing"; \
@@ -28,11 +31,21 @@ demo: deps build ## boot three machines here, run a unit on them, cut the power 
 lab-down: ## take the machines of the demo down (root)
 	@bin/clusterctl lab down
 
-test: deps build test-unit test-functional ## run all tests (root)
+test: deps build check test-functional ## run all tests (root)
+
+check: lint test-unit fuzz ## everything that boots no machine
+
+lint: ## formatting, vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) -checks inherit,-ST1005 ./...
 
 test-unit: ## unit tests, with the race detector
-	$(GO) vet ./...
 	$(GO) test -race ./agent/... ./cmd/... ./engine/... ./registry/... ./unit/...
+
+fuzz: ## each fuzz test for a moment
+	@grep -rn --include='*_test.go' '^func Fuzz' . | sed -E 's|^(.*)/[^/]*:[0-9]+:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' | \
+	while read -r package name; do $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime 2s $$package || exit 1; done
 
 test-functional: build ## tests on lab machines (root)
 	$(GO) test -count=1 -timeout 20m ./functional/...

@@ -142,13 +142,6 @@ func (d *daemon) learnMembers(view registry.View) *registry.Member {
 	return members[d.id.Machine]
 }
 
-func (d *daemon) member(m registry.MachineID) (*registry.Member, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	record, ok := d.members[m]
-	return record, ok
-}
-
 func (d *daemon) gates() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -12,7 +12,6 @@ import (
 type psOptions struct {
 	all, quiet, full, last bool
 	filters                []string
-	format                 string
 }
 
 func psFlags(o *psOptions) []flag {
