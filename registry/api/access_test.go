@@ -7,12 +7,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/clusterd/clusterd/registry"
 	"github.com/clusterd/clusterd/registry/pki"
+	"github.com/clusterd/clusterd/unit"
 )
 
 // rawCall makes one call and returns its status and error entity.
@@ -462,5 +465,31 @@ func TestClientSaysWhatIsWrong(t *testing.T) {
 	cancel()
 	if _, err := r.client.Units(ended); ExitCode(err) != ExitCanceled {
 		t.Errorf("canceled: exit %d, %v", ExitCode(err), err)
+	}
+}
+
+func TestClientLeavesAClusterdThatHangs(t *testing.T) {
+	t.Parallel() // it waits for a while
+	r := newRig(t)
+	hanging := filepath.Join(t.TempDir(), "hangs.sock")
+	listener, err := net.Listen("unix", hanging) // takes connections, and that is all
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client := r.dial("unix://"+hanging+","+r.socket, nil)
+	a := Apply{Files: map[unit.Hash][]byte{unit.HashOf([]byte(web)): []byte(web)},
+		Changes: []Change{{Name: "web.service", File: unit.HashOf([]byte(web))}}}
+	only := r.dial("unix://"+hanging, nil)
+	var change sync.WaitGroup
+	change.Go(func() {
+		if _, err := client.Apply(r.ctx, a); err != nil {
+			t.Errorf("a change goes to the other, as it can't have arrived: %v", err)
+		}
+	})
+	_, err = only.Units(r.ctx)
+	change.Wait()
+	if ExitCode(err) != ExitNoAnswer || !strings.Contains(err.Error(), "does its clusterd hang?") {
+		t.Errorf("only that one: exit %d, %v", ExitCode(err), err)
 	}
 }

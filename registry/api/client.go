@@ -34,7 +34,13 @@ type endpoint struct {
 	name string // as the user wrote it
 	base string // scheme and host of its URLs
 	http *http.Client
+	// answered is set once anything was heard from there.
+	answered *atomic.Bool
 }
+
+// knockWait is how long an endpoint may take to answer at all. A clusterd that
+// hangs still takes connections, and what is really asked can take longer.
+const knockWait = 4 * time.Second
 
 // Dial makes a client for one or more endpoints, separated by commas and tried
 // in turn: unix:///path of a socket or https://host:port. It connects to
@@ -72,7 +78,7 @@ func newEndpoint(name string, config *tls.Config) (endpoint, error) {
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", rest)
 		}
-		return endpoint{name: name, base: "http://clusterd", http: &http.Client{Transport: transport}}, nil
+		return endpoint{name: name, base: "http://clusterd", http: &http.Client{Transport: transport}, answered: new(atomic.Bool)}, nil
 	case scheme == "https":
 		if _, _, err := net.SplitHostPort(rest); err != nil {
 			return endpoint{}, badRequest("endpoint %s: no host and port; write it as https://host:7421", name)
@@ -81,7 +87,7 @@ func newEndpoint(name string, config *tls.Config) (endpoint, error) {
 			return endpoint{}, refused("endpoint %s: no certificate to show there; give one with its key and the cluster's CA (clusterctl: --cert, --key and --ca), or use the unix socket of a machine", name)
 		}
 		transport.TLSClientConfig = config.Clone()
-		return endpoint{name: name, base: "https://" + rest, http: &http.Client{Transport: transport}}, nil
+		return endpoint{name: name, base: "https://" + rest, http: &http.Client{Transport: transport}, answered: new(atomic.Bool)}, nil
 	case scheme == "http":
 		return endpoint{}, badRequest("endpoint %s: clusterd never listens in plain text; write it as https://host:7421", name)
 	}
@@ -355,7 +361,36 @@ func tryNext(method string, err error) bool {
 	return method == http.MethodGet && p.Exit == ExitNoAnswer
 }
 
+// knock finds out whether anybody answers, if that isn't known yet, by what
+// every clusterd can tell by itself. Of the answer nothing matters.
+func (e endpoint) knock(ctx context.Context) error {
+	if e.answered.Load() {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, knockWait)
+	defer cancel()
+	req, err := http.NewRequestWithContext(limited, http.MethodGet, e.base+pathPrefix+"/version", nil)
+	if err != nil {
+		return badRequest("ask %s: %v", e.name, err)
+	}
+	res, err := e.http.Do(req)
+	switch {
+	case err == nil:
+		_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, bodyMax)) // so that the connection serves again
+		res.Body.Close()
+		e.answered.Store(true)
+		return nil
+	case limited.Err() != nil && ctx.Err() == nil:
+		return &Problem{Status: http.StatusServiceUnavailable, Exit: ExitNoAnswer, Err: errors.Join(errUnreached, err),
+			Message: fmt.Sprintf("no answer from %s in %v, though it takes connections; does its clusterd hang? systemctl status clusterd", e.name, knockWait)}
+	}
+	return e.explain(err)
+}
+
 func (e endpoint) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	if err := e.knock(ctx); err != nil {
+		return nil, err
+	}
 	var reader io.Reader
 	if body != nil {
 		reader = bytes.NewReader(body)
@@ -369,6 +404,7 @@ func (e endpoint) send(ctx context.Context, method, path string, body []byte) (*
 	}
 	res, err := e.http.Do(req)
 	if err != nil {
+		e.answered.Store(false)
 		return nil, e.explain(err)
 	}
 	if res.StatusCode >= 200 && res.StatusCode < 300 {
