@@ -38,6 +38,9 @@ type Config struct {
 	// IsNsrun says whether a program, as written in a unit, is nsrun on this
 	// machine; nil means that none is. See [ResolveNsrun].
 	IsNsrun func(program string) bool
+	// Pull gets the images of units with a [Container] section before they start;
+	// nil leaves that to the start.
+	Pull Puller
 	// Stopping says whether the whole machine is going down; nil means no.
 	Stopping func(ctx context.Context) bool
 	// LeaseTTL is how long the machine counts as alive without a word; 0 is 5 s.
@@ -76,7 +79,8 @@ type managed struct {
 	broken  string // why its assignment can't be used
 	state   State
 	known   bool      // state was observed
-	hash    unit.Hash // of state.File
+	source  []byte    // the cluster's file that state.File is, or was rendered from
+	hash    unit.Hash // of source
 	reason  string
 	tried   uint64
 	gone    bool

@@ -30,6 +30,7 @@ type world struct {
 	cluster string
 	stop    func() error
 	down    bool // the machine shuts down
+	pull    Puller
 }
 
 func newWorld(t *testing.T) *world {
@@ -70,7 +71,7 @@ func (w *world) agent() *Agent {
 	}
 	a, err := New(Config{
 		Store: w.store, Manager: w.manager, ID: me, Machine: &w.machine, Incarnation: boot, ClusterID: w.cluster,
-		RunDir: w.dir, Log: slog.New(slog.DiscardHandler), Stopping: func(context.Context) bool { return w.down },
+		RunDir: w.dir, Log: slog.New(slog.DiscardHandler), Stopping: func(context.Context) bool { return w.down }, Pull: w.pull,
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/clusterd/clusterd/registry"
 	"github.com/clusterd/clusterd/unit"
@@ -37,7 +38,8 @@ type Observed struct {
 	Loaded bool
 	// Active is systemd's ActiveState, empty when it isn't loaded.
 	Active string
-	// StaleDropIn says that another drop-in would be written today.
+	// StaleDropIn says that another drop-in would be written today, or the file
+	// rendered to another text.
 	StaleDropIn bool
 	// Done and Restarted are the last generations that were carried out, Begun
 	// the last one whose start or restart the service manager has taken on.
@@ -55,6 +57,7 @@ const (
 	Stop          Verb = "stop"           // and wait until that is done
 	ResetFailed   Verb = "reset-failed"   // so that a failed unit can be unloaded
 	AwaitUnloaded Verb = "await-unloaded" // a bounded time; what is still referred to stays, Check then reloads
+	Pull          Verb = "pull"           // images; the agent puts it first where a plan starts a container
 	Write         Verb = "write"          // unit file and drop-in
 	Check         Verb = "check"          // that this file is what is loaded; reloads if it is not
 	Start         Verb = "start"          // and wait for the result
@@ -70,6 +73,9 @@ type Action struct {
 	Unit    unit.Name
 	Desired Desired
 	Reason  string
+	// Images are what Pull gets, with Refresh as their registry has them now.
+	Images  []string
+	Refresh bool
 	// File and DropIn are what Write writes; the agent adds them to the plan.
 	// An empty DropIn means none. WantedBy and RequiredBy are the units that
 	// are to pull this one in, unless they are the machine's own.
@@ -84,6 +90,8 @@ func (a Action) String() string {
 	switch a.Verb {
 	case Write:
 		return fmt.Sprintf("%s %s@%s", a.Verb, a.Unit, a.Desired.File.Short())
+	case Pull:
+		return fmt.Sprintf("%s %s for %s", a.Verb, strings.Join(a.Images, " "), a.Unit)
 	case Done:
 		return fmt.Sprintf("%s %s generation %d", a.Verb, a.Unit, a.Desired.Generation)
 	default:

@@ -107,31 +107,38 @@ func (a *Agent) plan(u unit.Name, m *managed) []Action {
 	}
 	wanted := Wanted{Frozen: a.frozen, Units: map[unit.Name]Desired{u: *m.want}}
 	steps := Plan(wanted, map[unit.Name]Observed{u: a.observed(u, m)})
+	if len(steps) == 0 {
+		return nil
+	}
+	here, err := load(u, m.source) // what it is now, for steps that leave it so
+	if err != nil {
+		here = loadable{}
+	}
 	for i := range steps {
 		if steps[i].Verb != Write {
 			continue
 		}
-		var err error
-		if steps[i].File, err = a.content(m); err != nil {
-			m.failed(err)
-			return nil
-		}
-		if steps[i].File == nil {
-			return nil // it is being fetched
-		}
-		f, err := unit.Parse(string(u), steps[i].File)
+		src, err := a.content(m)
 		if err != nil {
 			m.failed(err)
 			return nil
 		}
-		steps[i].WantedBy, steps[i].RequiredBy = Follows(f)
+		if src == nil {
+			return nil // it is being fetched
+		}
+		if here, err = load(u, src); err != nil {
+			m.failed(err)
+			return nil
+		}
+		steps[i].File = here.text
+		steps[i].WantedBy, steps[i].RequiredBy = Follows(here.file)
 		var notes []string
-		steps[i].DropIn, notes = DropIn(u, f, a.IsNsrun)
+		steps[i].DropIn, notes = DropIn(u, here.file, a.IsNsrun)
 		for _, note := range notes {
 			a.Log.Warn("unit changed by its drop-in", "unit", u, "note", note)
 		}
 	}
-	return steps
+	return a.withPull(steps, here)
 }
 
 // failed notes why a unit's steps can't be done for now.
@@ -144,7 +151,7 @@ func (a *Agent) content(m *managed) ([]byte, error) {
 	h := m.want.File
 	switch {
 	case m.hash == h:
-		return m.state.File, nil
+		return m.source, nil
 	case a.files[h] != nil:
 		return a.files[h], nil
 	case a.missing[h] != nil:
@@ -164,10 +171,9 @@ func (a *Agent) observed(u unit.Name, m *managed) Observed {
 		Done: e.Done, Restarted: e.Restarted, Begun: e.Begun,
 	}
 	if m.want != nil && m.want.File == o.File && Fresh(*m.want, o) {
-		f, err := unit.Parse(string(u), m.state.File)
-		if err == nil {
-			dropIn, _ := DropIn(u, f, a.IsNsrun)
-			o.StaleDropIn = !bytes.Equal(dropIn, m.state.DropIn)
+		if l, err := load(u, m.source); err == nil {
+			dropIn, _ := DropIn(u, l.file, a.IsNsrun)
+			o.StaleDropIn = !bytes.Equal(dropIn, m.state.DropIn) || !bytes.Equal(l.text, m.state.File)
 		}
 	}
 	return o
@@ -223,9 +229,10 @@ func (a *Agent) observe(ctx context.Context, names []unit.Name) {
 }
 
 func (m *managed) set(s State) {
-	m.state, m.known, m.hash = s, true, ""
+	m.state, m.known, m.hash, m.source = s, true, "", nil
 	if s.File != nil {
-		m.hash = unit.HashOf(s.File)
+		m.source = sourceOf(s.File)
+		m.hash = unit.HashOf(m.source)
 	}
 }
 
@@ -352,6 +359,8 @@ func (a *Agent) carryOut(ctx context.Context, u unit.Name, steps []Action, gate 
 			written()
 		}
 		switch {
+		case s.Verb == Pull:
+			written() // what it writes can wait, and others can't for it
 		case (s.Verb == Start || s.Verb == Restart) && reason != "":
 			continue // what was loaded can't be started
 		case s.Verb == Start || s.Verb == Restart:
@@ -388,6 +397,8 @@ func (a *Agent) do(ctx context.Context, u unit.Name, s Action, reason string) er
 		if err := a.ledger.put(e); err != nil {
 			return err
 		}
+	case Pull:
+		return a.pull(ctx, s)
 	case Done:
 		e.File, e.Done, e.Restarted, e.Reason = s.Desired.File, s.Desired.Generation, s.Desired.Restart, reason
 		return a.ledger.put(e)
