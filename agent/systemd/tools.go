@@ -49,11 +49,15 @@ func (d *Driver) Status(ctx context.Context, u unit.Name, w io.Writer) (exit int
 	return exit, nil
 }
 
+func toolEnv() []string {
+	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "SYSTEMD_COLORS=0", "SYSTEMD_URLIFY=0"}
+}
+
 // tool runs one of systemd's own programs. Its exit code is not 0 when it ran
 // and said so; then the error says so, too.
 func (d *Driver) tool(ctx context.Context, w io.Writer, program string, args ...string) (int, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "SYSTEMD_COLORS=0", "SYSTEMD_URLIFY=0"}
+	cmd.Env = toolEnv()
 	cmd.Stdout, cmd.Stderr = w, w
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()

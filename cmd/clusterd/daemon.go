@@ -241,7 +241,7 @@ func (d *daemon) newAgent(ctx context.Context, store registry.Store, control boo
 	return agent.New(agent.Config{
 		Store: store, Manager: d.driver, ID: d.id.Machine, Machine: record,
 		Incarnation: d.bootID, ClusterID: d.id.Cluster, RunDir: d.RunDir,
-		IsNsrun: agent.ResolveNsrun(d.NsrunPath), Stopping: d.driver.Stopping,
+		IsNsrun: agent.ResolveNsrun(d.NsrunPath), Pull: systemd.NewPuller(d.NsrunPath), Stopping: d.driver.Stopping,
 		LeaseTTL: d.MachineLease, KeepAlive: d.MachineLease * 3 / 10, Log: d.log,
 	})
 }
