@@ -50,11 +50,6 @@ func quoteAll(words []string) string {
 	return strings.Join(quoted, " ")
 }
 
-// literal makes systemd take no sign of s for a specifier or a variable.
-func literal(s string) string {
-	return strings.NewReplacer("%", "%%", "$", "$$").Replace(s)
-}
-
 // split takes the words of a value apart, as systemd quotes them.
 func split(value string) ([]string, error) {
 	// The program takes the prefixes away from the words, the end tells whether
