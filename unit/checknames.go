@@ -10,18 +10,22 @@ import (
 
 // units checks settings that name units.
 func (c *checker) units(s setting, a assignment) {
-	for _, w := range c.words(a) {
-		name, err := c.name.Expand(w.text)
-		if err != nil {
-			continue // it becomes a name on the machine, or systemd says what it is not
+	words := []word{{text: a.Text}}
+	if s.kind == "units" {
+		words = c.words(a)
+	}
+	for _, w := range words {
+		name, known := c.expand(w.text)
+		if !known {
+			continue // it becomes a name on the machine
 		}
-		if what, fix := c.unitName(s, a, name); what != "" {
+		if what, fix := c.unitName(s, name); what != "" {
 			c.fail(a.Line, fmt.Sprintf("%s=: %s", a.key, what), fix)
 		}
 	}
 }
 
-func (c *checker) unitName(s setting, a assignment, name string) (what, fix string) {
+func (c *checker) unitName(s setting, name string) (what, fix string) {
 	typ := Name(name).Type()
 	switch {
 	case len(typ) == len(name) || !slices.Contains(types, typ) && !slices.Contains(fileless, typ):
@@ -38,12 +42,8 @@ func (c *checker) unitName(s setting, a assignment, name string) (what, fix stri
 	if slices.Contains(fileless, typ) {
 		name = strings.TrimSuffix(name, typ) + "service" // judged by its stem alone
 	}
-	n, err := ParseName(name)
-	if err != nil {
+	if _, err := ParseName(name); err != nil {
 		return err.Error(), "correct it"
-	}
-	if n.IsTemplate() && a.section == "Unit" {
-		return excerpt(name) + " is a template, and no unit", "name an instance of it, such as " + string(n.InstanceOf("1"))
 	}
 	return "", ""
 }
@@ -64,41 +64,39 @@ func (c *checker) listen(a assignment) {
 			is("is no path", "begin it with a /, or with @ for an abstract socket")
 		}
 	default:
-		if _, ok := parseListen(a.Text); !ok {
+		text, known := c.expand(a.Text)
+		if _, ok := parseListen(text); !ok && known {
 			is("is nothing to listen on", "write a port, address:port, [v6 address]:port, or a path")
 		}
 	}
 }
 
-// parseListen reads what a socket listens on. The port is 0 where it is no
-// network address, or has a specifier in it.
+// parseListen reads what a socket listens on, specifiers expanded. The port is
+// 0 where it is no network address.
 func parseListen(s string) (at Port, ok bool) {
-	if strings.Contains(s, "%") && !strings.HasPrefix(s, "[") || absolute(s) || len(s) > 1 && s[0] == '@' || strings.HasPrefix(s, "vsock:") {
+	switch {
+	case strings.HasPrefix(s, "/"), len(s) > 1 && s[0] == '@':
 		return Port{}, true
+	case strings.HasPrefix(s, "vsock:"):
+		cid, port, _ := strings.Cut(s[len("vsock:"):], ":")
+		_, badPort := strconv.ParseUint(port, 0, 32)
+		_, badCID := strconv.ParseUint(cid, 0, 32)
+		return Port{}, badPort == nil && (cid == "" || badCID == nil)
 	}
-	if n, err := strconv.ParseUint(s, 10, 16); err == nil {
+	if n, err := strconv.ParseUint(s, 0, 16); err == nil {
 		return Port{Number: uint16(n)}, n > 0
 	}
-	addr, port := s, ""
-	if at := strings.LastIndexByte(s, ':'); at >= 0 {
-		addr, port = s[:at], s[at+1:]
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if i := strings.IndexByte(port, '%'); i >= 0 { // [fe80::1]:80%eth0
-		n, err = strconv.ParseUint(port[:i], 10, 16)
-	}
+	addr, port, _ := cutLast(s, ":")
 	bare, v6 := strings.CutPrefix(addr, "[")
 	if v6 {
-		bare, v6 = strings.CutSuffix(bare, "]")
-		if !v6 {
+		port, _, _ = strings.Cut(port, "%") // [fe80::1]:80%eth0
+		if bare, v6 = strings.CutSuffix(bare, "]"); !v6 {
 			return Port{}, false
 		}
 	}
-	if strings.Contains(bare, "%") || strings.Contains(port, "%") && err != nil {
-		return Port{}, true
-	}
-	ip, bad := netip.ParseAddr(bare)
-	if err != nil || n == 0 || bad != nil || ip.Is6() != v6 {
+	n, bad := strconv.ParseUint(port, 0, 16)
+	ip, none := netip.ParseAddr(bare)
+	if bad != nil || n == 0 || none != nil || ip.Is6() != v6 || ip.Zone() != "" {
 		return Port{}, false
 	}
 	return Port{Address: bare, Number: uint16(n)}, true

@@ -97,8 +97,8 @@ func plainWords(words []string, version int) string {
 	var plain []string
 	for _, word := range words {
 		word, from, _ := strings.Cut(word, "@")
-		if since, _ := strconv.Atoi(from); since <= version {
-			plain = append(plain, strings.Replace(word, ":*", ":...", 1))
+		if since, _ := strconv.Atoi(from); since <= version && !strings.HasSuffix(word, "%*") {
+			plain = append(plain, strings.Replace(word, "*", "...", 1))
 		}
 	}
 	return strings.Join(plain, ", ")

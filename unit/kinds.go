@@ -2,6 +2,7 @@ package unit
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,7 +136,8 @@ func (s setting) judgeAmount(text string) (what, fix string) {
 	case "memory":
 		n, isSize := parseSize(text)
 		mayBeNone := s.key != "MemoryMax" && s.key != "MemoryHigh" && s.key != "MemoryLimit"
-		if _, ok := parseMemory(text); !ok && text != "infinity" && !(mayBeNone && (isSize && n == 0 || text == "0%")) {
+		share, isShare := parseShare(text)
+		if _, ok := parseMemory(text); !ok && text != "infinity" && !(mayBeNone && (isSize && n == 0 || isShare && share == 0)) {
 			return "is no amount of memory", "write it as 512M, 1.5G, 10% or infinity; 1K is 1024 bytes, and no B follows"
 		}
 	}
@@ -145,34 +147,43 @@ func (s setting) judgeAmount(text string) (what, fix string) {
 // judgeLimit checks a resource limit: one, or soft:hard.
 func judgeLimit(kind, text string) (what, fix string) {
 	soft, hard, both := strings.Cut(text, ":")
-	parts := []string{soft}
-	if both {
-		parts = append(parts, hard)
+	low, ok := parseLimit(kind, soft)
+	high := low
+	if both && ok {
+		high, ok = parseLimit(kind, hard)
 	}
-	for _, part := range parts {
-		ok := part == "infinity"
-		switch kind {
-		case "rlimit-span":
-			_, span := parseSpan(part, time.Second)
-			ok = ok || span
-		case "rlimit-uspan":
-			_, span := parseSpan(part, time.Microsecond)
-			ok = ok || span
-		case "rlimit-size":
-			_, size := parseSize(part)
-			ok = ok || size
-		case "rlimit-nice":
-			n, err := strconv.Atoi(part)
-			ok = ok || err == nil && n >= -20 && n <= 40
-		default:
-			_, err := strconv.ParseUint(part, 0, 64)
-			ok = ok || err == nil
-		}
-		if !ok {
-			return "is no resource limit", "give one value, or soft:hard; infinity is no limit"
-		}
+	switch {
+	case !ok:
+		return "is no resource limit", "give one value, or soft:hard; infinity is no limit"
+	case low > high:
+		return "has a soft limit above the hard one", "write the smaller one first"
 	}
 	return "", ""
+}
+
+// parseLimit reads one value of a resource limit; more is larger.
+func parseLimit(kind, text string) (uint64, bool) {
+	if text == "infinity" && kind != "rlimit-nice" {
+		return math.MaxUint64, true
+	}
+	switch kind {
+	case "rlimit-span":
+		span, ok := parseSpan(text, time.Second)
+		return uint64(span), ok
+	case "rlimit-uspan":
+		span, ok := parseSpan(text, time.Microsecond)
+		return uint64(span), ok
+	case "rlimit-size":
+		return parseSize(text)
+	case "rlimit-nice":
+		n, err := strconv.Atoi(text)
+		if text != "" && (text[0] == '+' || text[0] == '-') { // a nice level
+			return uint64(20 - n), err == nil && n >= -20 && n <= 19
+		}
+		return uint64(n), err == nil && n >= 0 && n <= 40
+	}
+	n, err := strconv.ParseUint(text, 0, 64)
+	return n, err == nil && !strings.Contains(text, "_")
 }
 
 // judgePath checks a value that is one path.
@@ -207,6 +218,28 @@ func absolute(path string) bool {
 	return strings.HasPrefix(path, "/") || strings.HasPrefix(path, "%") && !strings.HasPrefix(path, "%%")
 }
 
+// expand replaces specifiers as systemd does, which lets those stand that it
+// doesn't know. It is false where only the machine can tell.
+func (c *checker) expand(text string) (string, bool) {
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] != '%' || i+1 == len(text) {
+			b.WriteByte(text[i])
+			continue
+		}
+		i++
+		if strings.IndexByte(machineSpecifiers, text[i]) >= 0 {
+			return text, false
+		}
+		value, err := c.name.specifier(text[i])
+		if err != nil {
+			value = text[i-1 : i+1]
+		}
+		b.WriteString(value)
+	}
+	return b.String(), true
+}
+
 // words splits a value, and reports quotes that are left open.
 func (c *checker) words(a assignment) []word {
 	words, err := splitWords(a.Text, true)
@@ -228,7 +261,7 @@ func (c *checker) paths(a assignment) {
 // directories checks StateDirectory= and its like.
 func (c *checker) directories(a assignment) {
 	for _, w := range c.words(a) {
-		if strings.HasPrefix(w.text, "/") || hasDotDot(w.text) {
+		if strings.HasPrefix(w.text, "/") || hasDotDot(w.text) || w.text == "." {
 			c.fail(a.Line, fmt.Sprintf("%s=: %s is not below the directory systemd makes it in", a.key, excerpt(w.text)), "write a relative path without ..")
 		}
 	}
@@ -236,7 +269,11 @@ func (c *checker) directories(a assignment) {
 
 func (c *checker) environment(a assignment) {
 	for _, w := range c.words(a) {
-		name, _, ok := strings.Cut(w.text, "=")
+		text, known := c.expand(w.text)
+		name, _, ok := strings.Cut(text, "=")
+		if !known && strings.Contains(name, "%") {
+			continue
+		}
 		if !ok || !variableName(name) {
 			c.fail(a.Line, fmt.Sprintf("%s=: %q sets no variable", a.key, excerpt(w.text)), `write NAME=value; with blanks in it, quote the whole: "NAME=a b"`)
 		}
@@ -245,7 +282,7 @@ func (c *checker) environment(a assignment) {
 
 func variableName(name string) bool {
 	for i := 0; i < len(name); i++ {
-		if c := name[i]; !plainByte(c) && c != '_' && c != '%' || i == 0 && '0' <= c && c <= '9' {
+		if c := name[i]; !plainByte(c) && c != '_' || i == 0 && '0' <= c && c <= '9' {
 			return false
 		}
 	}
@@ -258,56 +295,4 @@ func (c *checker) documentation(a assignment) {
 			c.warn(a.Line, fmt.Sprintf("%s=: %s is no URI systemd takes", a.key, excerpt(w.text)), "begin it with https:, file:, man: or info:")
 		}
 	}
-}
-
-// calendarNames are the calendar's times that have a name.
-const calendarNames = " minutely hourly daily weekly monthly quarterly semiannually semi-annually biannually bi-annually half-yearly yearly annually anually "
-
-// parseCalendar says whether s looks like a calendar event: weekdays, date,
-// time and zone, each of which may be left out.
-func parseCalendar(s string) bool {
-	words := strings.Fields(s)
-	if len(words) == 0 || len(words) > 4 {
-		return false
-	}
-	if strings.HasPrefix(s, "@") {
-		_, err := strconv.ParseUint(s[1:], 10, 63)
-		return err == nil
-	}
-	if n := len(words); n > 1 && (words[n-1] == "UTC" || strings.Contains(words[n-1], "/") && words[n-1][0] >= 'A') {
-		words = words[:n-1]
-	}
-	if len(words) == 1 && strings.Contains(calendarNames, " "+strings.ToLower(words[0])+" ") {
-		return true
-	}
-	if weekdays(words[0]) {
-		words = words[1:]
-	}
-	if len(words) > 0 && strings.ContainsAny(words[0], "-~") && onlyOf(words[0], "-~") {
-		words = words[1:]
-	}
-	if len(words) > 0 && strings.ContainsRune(words[0], ':') && onlyOf(words[0], ":") {
-		words = words[1:]
-	}
-	return len(words) == 0
-}
-
-// onlyOf says whether s has digits, what lists them, and the separators only.
-func onlyOf(s, separators string) bool {
-	return strings.Trim(s, "0123456789*,./"+separators) == ""
-}
-
-// weekdays says whether s is a list of them, such as Mon..Fri,Sun.
-func weekdays(s string) bool {
-	for part := range strings.SplitSeq(strings.ReplaceAll(strings.TrimSuffix(s, ","), "..", ","), ",") {
-		day := strings.ToLower(part)
-		found := false
-		for _, name := range []string{"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"} {
-			found = found || day == name || day == name[:3]
-		}
-		if !found {
-			return false
-		}
-	}
-	return true
 }

@@ -55,8 +55,8 @@ func parseSpan(s string, plain time.Duration) (time.Duration, bool) {
 	}
 	total := 0.0
 	for s != "" {
-		number, rest, ok := cutDecimal(s)
-		if !ok {
+		number, rest, ok := cutDecimal(strings.TrimPrefix(s, "+"))
+		if !ok || strings.HasPrefix(rest, ".") {
 			return 0, false
 		}
 		scale, rest := cutTimeUnit(trimLeft(rest), plain)
@@ -113,7 +113,12 @@ func parseSize(s string) (bytes uint64, ok bool) {
 	total := 0.0
 	for s != "" {
 		number, rest, ok := cutDecimal(s)
-		if !ok {
+		if at := strings.IndexByte(s, '.'); !ok && at > 0 {
+			number, rest, ok = cutDecimal(s[:at]) // 1.G will do
+			ok = ok && rest == ""
+			rest = s[at+1:]
+		}
+		if !ok || s[0] == '.' {
 			return 0, false
 		}
 		rest = trimLeft(rest)
@@ -143,14 +148,19 @@ func parseSize(s string) (bytes uint64, ok bool) {
 // ten thousand are allowed, too. It has two decimals at most.
 func parseShare(s string) (hundredths uint64, ok bool) {
 	scale := 0.0
-	for suffix, by := range map[string]float64{"%": 100, "‰": 10, "‱": 1} {
-		if cut, found := strings.CutSuffix(s, suffix); found {
-			s, scale = cut, by
-		}
+	switch {
+	case strings.HasSuffix(s, "%"):
+		s, scale = s[:len(s)-1], 100
+	case strings.HasSuffix(s, "‰"):
+		s, scale = strings.TrimSuffix(s, "‰"), 10
+	case strings.HasSuffix(s, "‱"):
+		s, scale = strings.TrimSuffix(s, "‱"), 1
+	default:
+		return 0, false
 	}
 	number, rest, ok := cutDecimal(s)
 	value := number * scale
-	if !ok || rest != "" || scale == 0 || value > 1e12 {
+	if !ok || rest != "" || value > 1e12 {
 		return 0, false
 	}
 	rounded := math.Round(value)
@@ -168,7 +178,7 @@ const signals = " HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE AL
 
 // parseSignal reads a signal's name or number.
 func parseSignal(s string) bool {
-	if n, err := strconv.Atoi(s); err == nil {
+	if n, err := strconv.ParseInt(s, 0, 32); err == nil {
 		return n > 0 && n <= 64
 	}
 	s = strings.TrimPrefix(s, "SIG")
