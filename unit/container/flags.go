@@ -1,0 +1,258 @@
+package container
+
+import (
+	"math"
+	"strconv"
+	"strings"
+)
+
+// option is a flag of docker run or podman run.
+type option struct {
+	switches bool // it takes no value
+	do       func(flag, value string)
+}
+
+// flags are those that are known, long and short.
+func (c *converter) flags() map[string]option {
+	all := map[string]option{}
+	add := func(names string, f option) {
+		for _, n := range strings.Fields(names) {
+			all[n] = f
+		}
+	}
+	key := func(names, key string) {
+		add(names, option{do: func(flag, v string) { c.key(flag, key, v) }})
+	}
+	words := func(names, key string) {
+		add(names, option{do: func(_, v string) { c.word(key, v) }})
+	}
+	yes := func(names, key string) {
+		add(names, option{switches: true, do: func(string, string) { c.set(Section, key, "yes") }})
+	}
+	dropped := func(names string, switches bool, why string) {
+		add(names, option{switches, func(flag, _ string) { c.note(flag, why) }})
+	}
+	silent := func(names string, switches bool) {
+		add(names, option{switches, func(string, string) {}})
+	}
+	refused := func(names string, switches bool, why, fix string) {
+		add(names, option{switches, func(flag, _ string) { c.refuse(flag, why, fix) }})
+	}
+
+	add("name", option{do: func(_, v string) { c.name = v }})
+	key("hostname h", "HostName")
+	key("user u", "User")
+	key("workdir w", "WorkingDir")
+	key("entrypoint", "Entrypoint")
+	key("env-file", "EnvironmentFile")
+	key("volume v", "Volume")
+	key("tmpfs", "Tmpfs")
+	key("mount", "Mount")
+	key("network net", "Network")
+	key("publish p", "PublishPort")
+	key("stop-signal", "StopSignal")
+	key("stop-timeout", "StopTimeout")
+	key("pull", "Pull")
+	key("userns", "UserNS")
+	key("device", "AddDevice")
+	key("group-add", "GroupAdd")
+	key("add-host", "AddHost")
+	key("dns", "DNS")
+	key("dns-search", "DNSSearch")
+	key("dns-option dns-opt", "DNSOption")
+	key("ip", "IP")
+	key("ip6", "IP6")
+	key("network-alias net-alias", "NetworkAlias")
+	key("expose", "ExposeHostPort")
+	key("shm-size", "ShmSize")
+	key("secret", "Secret")
+	key("tz", "Timezone")
+	words("env e", "Environment")
+	words("cap-add", "AddCapability")
+	words("cap-drop", "DropCapability")
+	words("sysctl", "Sysctl")
+	yes("read-only", "ReadOnly")
+	yes("init", "RunInit")
+	add("rootfs", option{switches: true, do: func(string, string) { c.rootfs = true }})
+	if c.tool == "nsrun" {
+		add("rootfs", option{do: func(flag, v string) { c.refuse(flag, "nsrun's takes a directory", "write the unit by hand: Rootfs="+v) }})
+	}
+	add("security-opt", option{do: c.securityOption})
+	add("sdnotify", option{do: func(flag, v string) {
+		if v != "conmon" {
+			c.key(flag, "Notify", map[string]string{"container": "yes"}[v])
+		}
+	}})
+
+	c.serviceFlags(add)
+	silent("rm quiet q replace sig-proxy help tls-verify read-only-tmpfs", true)
+	silent("cgroups authfile", false)
+	dropped("detach d", true, "a unit is in the background anyway")
+	dropped("interactive i tty t", true, "a unit has no terminal")
+	dropped("attach a detach-keys", false, "its output goes to the journal")
+	dropped("cidfile conmon-pidfile pidfile", false, "systemd knows the container's process: systemctl show -p MainPID")
+	dropped("label l label-file annotation", false, "labels are not kept")
+	dropped("health-cmd health-interval health-retries health-timeout health-start-period health-start-interval health-on-failure", false, "there are no health checks; a unit that hangs is restarted with WatchdogSec= in [Service]")
+	dropped("no-healthcheck", true, "there are no health checks")
+	dropped("disable-content-trust", true, "images are always checked by digest")
+	dropped("platform arch os variant", false, "the machine's own is taken")
+	dropped("oom-kill-disable", true, "see OOMPolicy= in systemd.service(5)")
+	dropped("mac-address runtime isolation", false, "there is nothing like it here")
+	dropped("publish-all P", true, "with Network=host each port its program listens on is the machine's")
+
+	refused("privileged", true, "there are no privileged containers", "name what it needs: --cap-add, --volume, --userns=host")
+	refused("link", false, "containers are not linked", "use --network=host and the machine's address")
+	refused("volumes-from", false, "volumes belong to no container", "name them: --volume NAME:/DIR")
+	refused("gpus", false, "there is nothing like it here yet", "bind the devices: --volume /dev/…:/dev/…")
+	refused("ipc pid uts cgroupns", false, "every container has its own", "take it out, or start the program without a container: ExecStart=")
+	refused("pod pod-id-file", false, "there are no pods", "to keep units together use MachineOf= in [X-Cluster]")
+	refused("device-cgroup-rule device-read-bps device-write-bps device-read-iops device-write-iops blkio-weight blkio-weight-device storage-opt volume-driver uidmap gidmap subuidname subgidname", false, "there is nothing like it here", "take it out; limits are the unit's: see systemd.resource-control(5)")
+	return all
+}
+
+// serviceFlags are those that systemd takes care of.
+func (c *converter) serviceFlags(add func(string, option)) {
+	service := func(names, key string, value func(string) (string, bool)) {
+		add(names, option{do: func(flag, v string) {
+			if text, ok := value(v); ok {
+				c.set("Service", key, text)
+			} else {
+				c.refuse(flag, clip(v)+" is no value for it", "see "+key+"= in systemd.exec(5) and systemd.resource-control(5)")
+			}
+		}})
+	}
+	service("memory m", "MemoryMax", func(v string) (string, bool) {
+		c.memory, _ = bytesOf(v)
+		return memorySize(v)
+	})
+	service("memory-reservation", "MemoryLow", memorySize)
+	add("memory-swap", option{do: func(_, v string) { c.swap = v }})
+	add("memory-swappiness kernel-memory", option{do: func(flag, _ string) { c.note(flag, "there is no such limit") }})
+	service("cpus", "CPUQuota", func(v string) (string, bool) {
+		n, err := strconv.ParseFloat(v, 64)
+		percent := math.Ceil(n * 100)
+		return strconv.FormatFloat(percent, 'f', -1, 64) + "%", err == nil && percent >= 1 && percent < 1e6
+	})
+	service("cpu-shares c", "CPUWeight", func(v string) (string, bool) {
+		n, err := strconv.Atoi(v)
+		return strconv.Itoa(min(max(n*100/1024, 1), 10000)), err == nil && n >= 0
+	})
+	number := func(at *int) func(string, string) {
+		return func(flag, v string) {
+			var err error
+			if *at, err = strconv.Atoi(v); err != nil || *at < 0 {
+				c.refuse(flag, clip(v)+" is no number of µs", "write one, or --cpus")
+			}
+		}
+	}
+	add("cpu-quota", option{do: number(&c.quota)})
+	add("cpu-period", option{do: number(&c.period)})
+	same := func(v string) (string, bool) { return v, v != "" && !strings.ContainsFunc(v, special) }
+	service("cpuset-cpus", "AllowedCPUs", same)
+	service("cpuset-mems", "AllowedMemoryNodes", same)
+	service("oom-score-adj", "OOMScoreAdjust", same)
+	service("pids-limit", "TasksMax", func(v string) (string, bool) {
+		n, err := strconv.Atoi(v)
+		if n <= 0 {
+			v = "infinity"
+		}
+		return v, err == nil && n >= -1
+	})
+	service("cgroup-parent", "Slice", func(v string) (string, bool) { return v, strings.HasSuffix(v, ".slice") })
+	add("ulimit", option{do: func(flag, v string) {
+		if key, value, ok := limit(v); ok {
+			c.set("Service", key, value)
+		} else {
+			c.refuse(flag, clip(v)+" is no limit", "write such as nofile=1024:4096")
+		}
+	}})
+	add("restart", option{do: c.restart})
+	add("log-driver", option{do: func(flag, v string) {
+		switch v {
+		case "none":
+			c.set("Service", "StandardOutput", "null")
+		case "journald":
+		default:
+			c.note(flag, "the journal takes what it prints")
+		}
+	}})
+	add("log-opt", option{do: func(flag, _ string) { c.note(flag, "the journal takes what it prints") }})
+}
+
+func (c *converter) restart(flag, v string) {
+	policy, tries, _ := strings.Cut(v, ":")
+	switch policy {
+	case "no", "":
+		return
+	case "always", "unless-stopped":
+		policy = "always"
+	case "on-failure":
+	default:
+		c.refuse(flag, clip(v)+" is no policy", "use no, on-failure, always or unless-stopped")
+		return
+	}
+	c.set("Service", "Restart", policy)
+	c.set("Service", "RestartSec", "5") // so long a pause that systemd doesn't give up
+	if tries != "" {
+		c.note("the "+tries+" of "+flag, "systemd goes on trying; see StartLimitBurst= in systemd.unit(5)")
+	}
+}
+
+func (c *converter) securityOption(flag, v string) {
+	name, value, _ := strings.Cut(strings.Replace(v, ":", "=", 1), "=")
+	switch name {
+	case "no-new-privileges":
+		if value == "false" {
+			c.set(Section, "NoNewPrivileges", "no")
+		}
+	case "seccomp":
+		c.key(flag, "SeccompProfile", value)
+	case "apparmor":
+		c.key(flag, "AppArmor", value)
+	case "label":
+		c.note(flag+" "+v, "SELinux labels are not used")
+	case "mask":
+		c.key(flag, "Mask", value)
+	case "unmask":
+		c.key(flag, "Unmask", value)
+	default:
+		c.refuse(flag, clip(v)+" is not known", "take it out")
+	}
+}
+
+// limits sets what several flags say together.
+func (c *converter) limits() {
+	if c.quota > 0 {
+		if c.period == 0 {
+			c.period = 100000 // docker's
+		}
+		c.set("Service", "CPUQuota", strconv.Itoa(max(c.quota*100/c.period, 1))+"%")
+	}
+	if c.swap == "" {
+		return
+	}
+	swap, ok := bytesOf(c.swap)
+	switch {
+	case c.swap == "-1":
+		c.set("Service", "MemorySwapMax", "infinity")
+	case !ok || c.memory == 0 || swap < c.memory:
+		c.refuse("--memory-swap", clip(c.swap)+" is no size from --memory up", "give both, as in --memory=1g --memory-swap=2g")
+	default:
+		c.set("Service", "MemorySwapMax", strconv.FormatUint(swap-c.memory, 10))
+	}
+}
+
+// bytesOf reads docker's way to write a size.
+func bytesOf(s string) (uint64, bool) {
+	text, ok := memorySize(s)
+	if !ok {
+		return 0, false
+	}
+	digits := strings.TrimRight(text, "KMGT")
+	n, err := strconv.ParseUint(digits, 10, 64)
+	shift := 10 * (1 + strings.Index("KMGT", text[len(digits):]))
+	if digits == text {
+		shift = 0
+	}
+	return n << shift, err == nil && n<<shift>>shift == n
+}
