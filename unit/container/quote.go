@@ -93,3 +93,8 @@ func bareQuote(value string) (string, error) {
 	}
 	return "", fmt.Errorf("%q has quotes of both kinds", value)
 }
+
+// literal makes systemd take no sign of s for a specifier or a variable.
+func literal(s string) string {
+	return strings.NewReplacer("%", "%%", "$", "$$").Replace(s)
+}
