@@ -3,3 +3,16 @@ package runtime
 import "golang.org/x/sys/unix"
 
 const auditArch = unix.AUDIT_ARCH_X86_64
+
+// sigaction is the kernel's struct.
+type sigaction struct {
+	handler  uintptr
+	flags    uint64
+	restorer uintptr
+	mask     uint64
+}
+
+func newAction(handler uintptr, flags uint64) sigaction {
+	const restorer = 0x04000000 // SA_RESTORER
+	return sigaction{handler, flags | restorer, signalCode[1], ^uint64(0)}
+}

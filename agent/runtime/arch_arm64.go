@@ -3,3 +3,14 @@ package runtime
 import "golang.org/x/sys/unix"
 
 const auditArch = unix.AUDIT_ARCH_AARCH64
+
+// sigaction is the kernel's struct, which has its own way to end a handler.
+type sigaction struct {
+	handler uintptr
+	flags   uint64
+	mask    uint64
+}
+
+func newAction(handler uintptr, flags uint64) sigaction {
+	return sigaction{handler, flags, ^uint64(0)}
+}

@@ -18,12 +18,12 @@ type childStep interface {
 
 // inputs is what the child's table is compiled with beside the plan.
 type inputs struct {
-	dir    string   // the container's own directory
-	env    []string // the program's
-	notify int      // socket connected to systemd, or -1
-	gate   int      // the child's end of the gate
-	far    int      // the parent's end, which the child must not hold open
-	mail   *mail    // what comes through the gate
+	files  map[string]string // of etcFiles
+	env    []string          // the program's
+	notify int               // socket connected to systemd, or -1
+	gate   int               // the child's end of the gate
+	far    int               // the parent's end, which the child must not hold open
+	mail   *mail             // what comes through the gate
 }
 
 // mail is what the parent sends through the gate beside descriptors. The child
@@ -141,9 +141,6 @@ func mountAttr(list string) int {
 
 func (s cloneTree) compile(b *builder, in *inputs) {
 	from := s.Path
-	if s.Own {
-		from = path.Join(in.dir, s.Path)
-	}
 	flags := unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC
 	if !strings.HasPrefix(s.Path, "/dev/") {
 		flags |= unix.AT_RECURSIVE
@@ -241,6 +238,20 @@ func (s attach) compile(b *builder, in *inputs) {
 	}
 }
 
+// The files lie in a file system of their own. A mount can be taken of what is
+// mounted only, so that goes where /dev will cover it.
+func (s makeEtc) compile(b *builder, in *inputs) {
+	what := s.String()
+	etc, file := b.cell("etc"), b.cell("etc file")
+	b.move(what, etc, b.directory(what, "/dev", true), "")
+	for _, name := range etcFiles {
+		b.call(what, unix.SYS_OPENAT, etc, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o644).into(b, file)
+		b.call(what, unix.SYS_WRITE, file, in.files[name], len(in.files[name]))
+		b.call(what, unix.SYS_CLOSE, file)
+		b.call(what, unix.SYS_OPEN_TREE, etc, name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC).into(b, b.cell(name))
+	}
+}
+
 func (s devLinks) compile(b *builder, in *inputs) {
 	for _, link := range [][2]string{
 		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
@@ -304,7 +315,6 @@ func (s readOnlyRoot) compile(b *builder, in *inputs) {
 }
 
 func (s restoreLimits) compile(b *builder, in *inputs) {
-	b.call("set umask", unix.SYS_UMASK, 0o022)
 	if soft, hard := startlimit.Files(); hard != 0 {
 		b.call("set limit of open files", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, pin(b, &unix.Rlimit{Cur: soft, Max: hard}), 0)
 	}

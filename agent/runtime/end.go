@@ -1,10 +1,10 @@
 package runtime
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -13,68 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// catchSignals begins to collect the signals that a container in a shell gets
-// through us. SIGCHLD and what the Go runtime needs for itself are not among them.
-func catchSignals() <-chan os.Signal {
-	c := make(chan os.Signal, 16)
-	signal.Notify(c, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH, unix.SIGCONT)
-	return c
-}
-
-// wait passes signals on until the container ends and returns its exit code.
-func (l *launch) wait(signals <-chan os.Signal) int {
-	done := make(chan struct{})
-	forwarded := make(chan unix.Signal, 1)
-	go func() {
-		defer close(forwarded)
-		asked := 0
-		for {
-			select {
-			case <-done:
-				return
-			case s := <-signals:
-				sig := s.(unix.Signal)
-				if sig == unix.SIGTERM || sig == unix.SIGINT {
-					asked++
-				}
-				if l.forward(sig, asked >= insistence) {
-					forwarded <- sig
-					return
-				}
-			}
-		}
-	}()
-	status := waitChild(l.pid)
-	close(done)
-	killedFor, deaf := <-forwarded
-	switch {
-	case deaf:
-		return ExitSignal + int(killedFor)
-	case status.Signaled():
-		return ExitSignal + int(status.Signal())
-	}
-	return status.ExitStatus()
-}
-
-// insistence is the number of times INT or TERM is said to a container before
-// it is killed: a shell that waits for a child hears them, and goes on waiting.
-const insistence = 3
-
-// forward passes one signal on. A first process that is deaf to a signal that
-// should end it would live on for ever; it is killed, and the answer is true.
-func (l *launch) forward(sig unix.Signal, kill bool) bool {
-	switch sig {
-	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT:
-		settled(l.pid)
-		if kill || deaf(l.pid, sig) {
-			unix.PidfdSendSignal(l.pidfd, unix.SIGKILL, nil, 0)
-			return true
-		}
-	}
-	unix.PidfdSendSignal(l.pidfd, sig, nil, 0)
-	return false
-}
 
 // waitChild waits for our child to end.
 func waitChild(pid int) syscall.WaitStatus {
@@ -332,7 +270,11 @@ func (d *Dir) note(name string, mine func(*Container) bool, code int) error {
 		return nil
 	}
 	c.Ended, c.Code = time.Now().UTC(), code
-	return writeFile(filepath.Join(d.container(name), "record"), c.Record)
+	data, err := json.Marshal(c.Record)
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(d.container(name), "record"), append(data, '\n'))
 }
 
 // Reap removes the containers that have ended and were to be removed then, for

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"time"
@@ -51,6 +50,7 @@ type launch struct {
 // main goroutine's thread, which it locks for good: the child's life hangs on it.
 func (d *Dir) Run(p *Plan) (code int, err error) {
 	runtime.LockOSThread()
+	unix.Umask(0o022) // the child's, too; a unit's UMask= must not lock the container's users out
 	l := &launch{dir: d, plan: p, mail: &mail{}, pidfd: -1, gate: -1, notify: -1, userns: -1, fds: map[string]int{}}
 	if err := l.claim(); err != nil {
 		return ExitFailed, err
@@ -61,17 +61,25 @@ func (d *Dir) Run(p *Plan) (code int, err error) {
 			return ExitFailed, errors.Join(err, l.undo())
 		}
 	}
-	var signals <-chan os.Signal
-	if !p.HandOver {
-		signals = catchSignals()
-	}
-	l.tidy()
 	if p.HandOver {
+		l.tidy()
 		return 0, nil
 	}
+	signals, err := catchSignals()
+	if err != nil {
+		return ExitFailed, errors.Join(err, d.ended(p.Spec, l.end()))
+	}
+	l.tidy()
 	code = l.wait(signals)
 	runtime.KeepAlive(l.table)
 	return code, d.ended(p.Spec, code)
+}
+
+// end kills the container and returns its exit code.
+func (l *launch) end() int {
+	unix.PidfdSendSignal(l.pidfd, unix.SIGKILL, nil, 0)
+	waitChild(l.pid)
+	return ExitFailed
 }
 
 // tidy does what needn't be done before the program starts, while it starts:
@@ -95,7 +103,7 @@ func (l *launch) claim() error {
 		Created: time.Now().UTC(), Unit: s.Unit, Invocation: s.Invocation, Remove: s.Remove,
 		StopSignal: s.StopSignal, StopTimeout: s.StopTimeout, Network: s.Network,
 	}
-	files, overlay, ranged := etcContents(s), false, false
+	overlay, ranged := false, false
 	for _, step := range l.plan.Parent {
 		switch step := step.(type) {
 		case makeOverlay:
@@ -104,7 +112,7 @@ func (l *launch) claim() error {
 			ranged = step.Range
 		}
 	}
-	ids, replaced, err := l.dir.claim(rec, files, overlay, ranged)
+	ids, replaced, err := l.dir.claim(rec, overlay, ranged)
 	if err != nil {
 		return err
 	}
@@ -161,9 +169,6 @@ func (l *launch) do(step Step) error {
 		return err
 	case makeTree:
 		source, attr := step.Source, uint64(unix.MOUNT_ATTR_NODEV)
-		if step.Own {
-			source = filepath.Join(l.dir.container(s.Name), source)
-		}
 		if step.ReadOnly {
 			attr |= unix.MOUNT_ATTR_RDONLY
 		}
@@ -209,7 +214,7 @@ func (l *launch) cloneChild(step cloneChild) error {
 		}
 	}
 	b := l.plan.compile(&inputs{
-		dir: l.dir.container(l.plan.Spec.Name), env: l.plan.Spec.Env, notify: l.notify,
+		files: etcContents(l.plan.Spec), env: l.plan.Spec.Env, notify: l.notify,
 		gate: gate[1], far: gate[0], mail: l.mail,
 	})
 	pidfd := new(int32)

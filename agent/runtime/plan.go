@@ -186,9 +186,6 @@ func (p *Plan) parentSteps(host Host) {
 		for i, v := range s.Volumes {
 			add(makeTree{Name: volumeName(i), Source: v.Source, Mapped: p.UserNS, ReadOnly: v.ReadOnly, NoSUID: true})
 		}
-		for _, f := range etcFiles {
-			add(makeTree{Name: f, Own: true, Source: f, Mapped: p.UserNS, NoSUID: true})
-		}
 	}
 	add(lookUpUser{User: s.User})
 	add(writeState{})
@@ -241,9 +238,12 @@ func (p *Plan) childSteps(host Host) {
 		p.ownTrees(add)
 	}
 	p.makeSystem(host, add)
-	add(pivot{})
+	add(pivot{}, makeEtc{})
+	// What the image's links may lead about goes first, while there is nothing to
+	// be led to: a volume can't come to cover a part of /proc or /sys.
+	inDev := p.attachUser(host, add)
 	p.attachSystem(host, add)
-	p.attachUser(host, add)
+	add(inDev...)
 	add(workDir{s.WorkDir})
 	if s.ReadOnly {
 		add(readOnlyRoot{})
@@ -267,9 +267,6 @@ func (p *Plan) ownTrees(add func(...Step)) {
 	for i, v := range s.Volumes {
 		add(cloneTree{Name: volumeName(i), Path: v.Source, ReadOnly: v.ReadOnly})
 	}
-	for _, f := range etcFiles {
-		add(cloneTree{Name: f, Path: f, Own: true})
-	}
 }
 
 // devices are bound from the machine: a user name-space can't make nodes.
@@ -286,6 +283,7 @@ func (p *Plan) makeSystem(host Host, add func(...Step)) {
 	add(
 		makeFS{Name: "proc", Type: "proc", Attr: plain},
 		makeFS{Name: "sysfs", Type: "sysfs", Attr: "ro," + plain},
+		makeFS{Name: "etc", Type: "tmpfs", Options: "mode=0755,size=1024k", Attr: plain},
 		makeFS{Name: "dev", Type: "tmpfs", Options: "mode=0755,size=65536k", Attr: "nosuid"},
 		makeFS{Name: "devpts", Type: "devpts", Options: pts, Attr: "nosuid,noexec"},
 		makeFS{Name: "shm", Type: "tmpfs", Options: "mode=1777,size=65536k", Attr: plain},
@@ -339,7 +337,9 @@ func (p *Plan) attachSystem(host Host, add func(...Step)) {
 	}
 }
 
-func (p *Plan) attachUser(host Host, add func(...Step)) {
+// attachUser attaches what the user wants, and what goes over the image's /etc.
+// It returns the steps that must come when /dev is there.
+func (p *Plan) attachUser(host Host, add func(...Step)) (inDev []Step) {
 	s := p.Spec
 	plainRoot := len(s.Layers) == 0 && !s.RootOverlay
 	var mounts []attach
@@ -354,6 +354,10 @@ func (p *Plan) attachUser(host Host, add func(...Step)) {
 	taken := map[string]bool{}
 	for _, m := range mounts {
 		taken[m.Target] = true
+		if strings.HasPrefix(m.Target, "/dev/") {
+			inDev = append(inDev, m)
+			continue
+		}
 		add(m)
 	}
 	for _, f := range etcFiles {
@@ -362,6 +366,7 @@ func (p *Plan) attachUser(host Host, add func(...Step)) {
 			add(attach{Name: f, Target: target, File: true, Exists: plainRoot, Optional: plainRoot})
 		}
 	}
+	return inDev
 }
 
 // tmpfsOptions splits mount options into those of the file system and those of

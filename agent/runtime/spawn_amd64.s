@@ -124,10 +124,10 @@ fatal:
 	TESTQ $8, BX // quiet
 	JNZ exit
 	MOVQ 88(R13), CX
-	MOVQ CX, 56(R12)
+	MOVQ CX, 72(R12)
 	MOVQ 96(R13), CX
-	MOVQ CX, 64(R12)
-	MOVQ $0, 80(R12)
+	MOVQ CX, 80(R12)
+	MOVQ $0, 112(R12)
 	CMPQ R15, $134
 	JCC print
 	MOVQ 48(R12), CX
@@ -135,13 +135,13 @@ fatal:
 	SHLQ $4, DX
 	ADDQ DX, CX
 	MOVQ 0(CX), DX
-	MOVQ DX, 72(R12)
+	MOVQ DX, 104(R12)
 	MOVQ 8(CX), DX
-	MOVQ DX, 80(R12)
+	MOVQ DX, 112(R12)
 print:
 	MOVQ $2, DI
 	LEAQ 56(R12), SI
-	MOVQ $3, DX
+	MOVQ $5, DX
 	MOVQ $20, AX // writev
 	SYSCALL
 exit:

@@ -109,23 +109,23 @@ fatal:
 	NEG R0, R22 // errno
 	TBNZ $3, R23, exit // quiet
 	MOVD 88(R20), R1
-	MOVD R1, 56(R19)
+	MOVD R1, 72(R19)
 	MOVD 96(R20), R1
-	MOVD R1, 64(R19)
-	MOVD ZR, 80(R19)
+	MOVD R1, 80(R19)
+	MOVD ZR, 112(R19)
 	CMP $134, R22
 	BHS print
 	MOVD 48(R19), R1
 	LSL $4, R22, R2
 	ADD R2, R1, R1
 	MOVD 0(R1), R2
-	MOVD R2, 72(R19)
+	MOVD R2, 104(R19)
 	MOVD 8(R1), R2
-	MOVD R2, 80(R19)
+	MOVD R2, 112(R19)
 print:
 	MOVD $2, R0
 	ADD $56, R19, R1
-	MOVD $3, R2
+	MOVD $5, R2
 	MOVD $66, R8 // writev
 	SVC
 exit:

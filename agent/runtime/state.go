@@ -64,10 +64,31 @@ type Record struct {
 // Live is a container's first process. A pid alone means nothing: it is used
 // again for another process within minutes.
 type Live struct {
-	PID     int    `json:"pid"`
-	Start   uint64 `json:"start"`   // clock ticks since boot, /proc/PID/stat
-	Setting bool   `json:"setting"` // not its process yet but the nsrun that sets it up
-	IDs     uint32 `json:"ids"`     // first id of its range; 0 is none
+	PID     int
+	Start   uint64 // clock ticks since boot, /proc/PID/stat
+	Setting bool   // not its process yet but the nsrun that sets it up
+	IDs     uint32 // first id of its range; 0 is none
+}
+
+// String is the line in live/NAME. (Half of what it takes to turn values into
+// JSON for the first time in a process is more than a system call is.)
+func (l Live) String() string {
+	state := "running"
+	if l.Setting {
+		state = "setting"
+	}
+	return fmt.Sprintf("%s %d %d %d\n", state, l.PID, l.Start, l.IDs)
+}
+
+func parseLive(line string) (*Live, error) {
+	f := strings.Fields(line)
+	if len(f) != 4 || f[0] != "running" && f[0] != "setting" {
+		return nil, fmt.Errorf("%q: want a state, a process, its start and its ids", line)
+	}
+	pid, err1 := strconv.Atoi(f[1])
+	start, err2 := strconv.ParseUint(f[2], 10, 64)
+	ids, err3 := strconv.ParseUint(f[3], 10, 32)
+	return &Live{PID: pid, Start: start, Setting: f[0] == "setting", IDs: uint32(ids)}, errors.Join(err1, err2, err3)
 }
 
 // Container is a record and, while it runs, its process.
@@ -232,8 +253,7 @@ func (d *Dir) readLive(name string) (*Live, error) {
 	if err != nil {
 		return nil, err
 	}
-	live := &Live{}
-	return live, json.Unmarshal(data, live)
+	return parseLive(string(data))
 }
 
 func (l *Live) alive() bool {
@@ -259,16 +279,12 @@ func startTime(pid int) (start uint64, ended bool, err error) {
 }
 
 // writeFile puts a small file in place in one piece.
-func writeFile(file string, value any) error {
-	data, err := json.Marshal(value)
-	if err != nil {
-		return err
-	}
+func writeFile(file string, data []byte) error {
 	next := file + ".new"
-	if err := createFile(next, append(data, '\n'), 0o600); err != nil {
+	if err := createFile(next, data, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(next, file)
+	return unix.Rename(next, file)
 }
 
 func (d *Dir) setLive(name string, pid int, setting bool, ids uint32) error {
@@ -276,7 +292,7 @@ func (d *Dir) setLive(name string, pid int, setting bool, ids uint32) error {
 	if err != nil {
 		return fmt.Errorf("record process %d: %w", pid, err)
 	}
-	if err := writeFile(d.live(name), Live{PID: pid, Start: start, Setting: setting, IDs: ids}); err != nil {
+	if err := writeFile(d.live(name), []byte(Live{PID: pid, Start: start, Setting: setting, IDs: ids}.String())); err != nil {
 		return fmt.Errorf("record process %d: %w", pid, err)
 	}
 	return nil
@@ -326,7 +342,7 @@ func (d *Dir) mark(ids uint32) string {
 // claim makes the container's directory and marks it as being set up by this
 // process. A dead one of the same name gives way when it was to go anyway, or
 // when the same unit starts again: replaced. Else the error is ErrConflict.
-func (d *Dir) claim(rec Record, files map[string]string, overlay, mapped bool) (ids uint32, replaced bool, err error) {
+func (d *Dir) claim(rec Record, overlay, mapped bool) (ids uint32, replaced bool, err error) {
 	unlock, err := d.prepare()
 	if err != nil {
 		return 0, false, err
@@ -344,7 +360,7 @@ func (d *Dir) claim(rec Record, files map[string]string, overlay, mapped bool) (
 		return 0, false, err
 	}
 	next := filepath.Join(d.data, "making", rec.Name)
-	if err := makeContainer(next, rec, files, overlay); err != nil {
+	if err := makeContainer(next, rec, overlay); err != nil {
 		return 0, false, fmt.Errorf("make container %s: %w", rec.Name, err)
 	}
 	if mapped {
@@ -360,7 +376,7 @@ func (d *Dir) claim(rec Record, files map[string]string, overlay, mapped bool) (
 
 // makeContainer makes a container's directory. One that is there is left from a
 // crash, for the lock is held.
-func makeContainer(dir string, rec Record, files map[string]string, overlay bool) error {
+func makeContainer(dir string, rec Record, overlay bool) error {
 	err := unix.Mkdir(dir, 0o755)
 	if errors.Is(err, unix.EEXIST) {
 		if err = os.RemoveAll(dir); err == nil {
@@ -375,11 +391,6 @@ func makeContainer(dir string, rec Record, files map[string]string, overlay bool
 			if err := unix.Mkdir(dir+part, 0o755); err != nil {
 				return err
 			}
-		}
-	}
-	for name, content := range files {
-		if err := createFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			return err
 		}
 	}
 	data, err := json.Marshal(rec)
@@ -435,9 +446,7 @@ func (d *Dir) emptyTrash() error {
 // deleteUnused deletes the directory of a container that wrote nothing to its
 // root, knowing what is in there: os.RemoveAll takes four times as many calls.
 func deleteUnused(dir string) error {
-	for _, file := range append(etcFiles, "record") {
-		unix.Unlink(dir + "/" + file)
-	}
+	unix.Unlink(dir + "/record")
 	for _, part := range []string{"/upper", "/work/work", "/work"} {
 		unix.Rmdir(dir + part)
 	}

@@ -32,7 +32,7 @@ func claim(t *testing.T, d *Dir, rec Record) (uint32, error) {
 		rec.ID = NewID()
 	}
 	rec.Created = time.Now()
-	ids, _, err := d.claim(rec, map[string]string{"hosts": "h\n"}, true, true)
+	ids, _, err := d.claim(rec, true, true)
 	return ids, err
 }
 
@@ -148,7 +148,7 @@ func TestAPidAloneMeansNothing(t *testing.T) {
 		t.Fatalf("%+v, %v; want running", c, err)
 	}
 	live := Live{PID: cmd.Process.Pid, Start: 1}
-	if err := writeFile(d.live("web"), live); err != nil {
+	if err := writeFile(d.live("web"), []byte(live.String())); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := d.Get("web"); err != nil || c.Live != nil {

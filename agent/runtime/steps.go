@@ -20,7 +20,6 @@ type (
 	makeTree struct {
 		Name     string
 		Source   string
-		Own      bool // Source is a file in the container's own directory
 		Mapped   bool
 		ReadOnly bool
 		NoSUID   bool
@@ -61,11 +60,7 @@ func (s makeTree) String() string {
 	if s.ReadOnly {
 		mode = ", read-only"
 	}
-	source := s.Source
-	if s.Own {
-		source = "the container's own " + source
-	}
-	return fmt.Sprintf("make %s: %s%s%s", s.Name, source, mode, mapped(s.Mapped))
+	return fmt.Sprintf("make %s: %s%s%s", s.Name, s.Source, mode, mapped(s.Mapped))
 }
 
 func mapped(yes bool) string {
@@ -100,11 +95,11 @@ type (
 	makeFS        struct{ Name, Type, Options, Attr string }
 	cloneTree     struct {
 		Name, Path string
-		Own        bool // Path is a file in the container's own directory
 		ReadOnly   bool
 	}
-	pivot  struct{}
-	attach struct {
+	pivot   struct{}
+	makeEtc struct{}
+	attach  struct {
 		Name     string // of the mount, as made
 		Base     string // the mount Target is relative to; empty is the root
 		Target   string
@@ -188,6 +183,9 @@ func (s attach) String() string {
 	}
 	return fmt.Sprintf("mount %s on %s", s.Name, target)
 }
+func (makeEtc) String() string {
+	return "write " + strings.Join(etcFiles, ", ") + " for /etc, in memory"
+}
 func (devLinks) String() string { return "link /dev/fd, stdin, stdout, stderr, ptmx, core" }
 func (s sysctl) String() string {
 	return fmt.Sprintf("set %s to %s", strings.ReplaceAll(s.Path, "/", "."), s.Value)
@@ -197,7 +195,7 @@ func (s readOnlyPath) String() string { return "make " + s.Path + " read-only" }
 func (s workDir) String() string      { return "go to " + s.Path }
 func (readOnlyRoot) String() string   { return "make the root read-only" }
 func (restoreLimits) String() string {
-	return "umask 022; limit of open files as it was when nsrun started"
+	return "limit of open files as it was when nsrun started"
 }
 func (emptyStdin) String() string     { return "standard input from /dev/null" }
 func (s dropBounding) String() string { return fmt.Sprintf("bounding set: %s", s.Keep) }

@@ -27,7 +27,7 @@ type op struct {
 	flags    opFlags
 	store    uint64 // address of an int32 that takes the result, or 0
 	skip     uint64 // ops to leave out when the call succeeds
-	msg      uint64 // what to print before the cause, when it fails
+	msg      uint64 // what to print before the cause, when it fails: "mount proc on /proc"
 	msgLen   uint64
 	exit     uint64 // the child's exit code when it fails ...
 	missing  uint64 // ... and when it fails with ENOENT or ENOTDIR
@@ -43,7 +43,7 @@ type table struct {
 	ops       unsafe.Pointer
 	count     uint64
 	errors    unsafe.Pointer // text of each errno
-	iov       [3]text
+	iov       [5]text        // prefix, message, ": ", text of the errno, newline
 }
 
 // text is a string as writev wants it.
@@ -68,6 +68,8 @@ type builder struct {
 	prefix string // of every message: "nsrun: run web: "
 	ops    []op
 	pins   []any
+	texts  []string
+	room   []byte // for strings, so that not each is an allocation
 	cells  map[string]*int32
 	exit   uint64 // the exit code of a child whose op fails
 	t      *table
@@ -76,7 +78,10 @@ type builder struct {
 }
 
 func newBuilder(prefix string) *builder {
-	b := &builder{prefix: prefix, cells: map[string]*int32{}, exit: ExitFailed, t: new(table)}
+	b := &builder{
+		prefix: prefix, exit: ExitFailed, t: new(table),
+		ops: make([]op, 0, 512), pins: make([]any, 0, 1024), texts: make([]string, 0, 512), cells: make(map[string]*int32, 64),
+	}
 	pin(b, b.t)
 	return b
 }
@@ -99,7 +104,16 @@ func (b *builder) bytes(data []byte) uint64 {
 	return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data))))
 }
 
-func (b *builder) str(s string) uint64 { return b.bytes(append([]byte(s), 0)) }
+// str pins s with a NUL behind it.
+func (b *builder) str(s string) uint64 {
+	if len(s) >= cap(b.room)-len(b.room) {
+		b.room = make([]byte, 0, max(8192, len(s)+1))
+		b.pins = append(b.pins, b.room)
+	}
+	start := len(b.room)
+	b.room = append(append(b.room, s...), 0)
+	return uint64(uintptr(unsafe.Pointer(&b.room[start])))
+}
 
 // vector pins a list of strings as execve wants it.
 func (b *builder) vector(list []string) uint64 {
@@ -136,8 +150,8 @@ func (b *builder) call(what string, nr uintptr, args ...any) *op {
 			panic("argument of a kind the table has no room for: " + what)
 		}
 	}
-	msg := []byte(b.prefix + what + ": ")
-	o.msg, o.msgLen = b.bytes(msg), uint64(len(msg))
+	b.texts = append(b.texts, what)
+	o.msg, o.msgLen = uint64(uintptr(unsafe.Pointer(unsafe.StringData(what)))), uint64(len(what))
 	b.ops = append(b.ops, o)
 	return &b.ops[len(b.ops)-1]
 }
@@ -149,21 +163,19 @@ func (o *op) into(b *builder, c *int32) { o.store = pin(b, c) }
 func (b *builder) finish(clone *cloneArgs) {
 	list := make([]text, errnoMax)
 	for i := range list {
-		msg := []byte(syscall.Errno(i).Error())
-		if i == 0 {
-			msg = []byte("nothing came")
-		}
-		list[i] = text{unsafe.Pointer(unsafe.SliceData(msg)), uint64(len(msg))}
+		list[i] = textOf(syscall.Errno(i).Error())
 	}
-	end := []byte("\n")
+	list[0] = textOf("nothing came")
 	b.t.clone = unsafe.Pointer(clone)
 	b.t.cloneSize = uint64(unsafe.Sizeof(*clone))
 	b.t.allMask = ^uint64(0)
 	b.t.ops = unsafe.Pointer(unsafe.SliceData(b.ops))
 	b.t.count = uint64(len(b.ops))
 	b.t.errors = unsafe.Pointer(unsafe.SliceData(list))
-	b.t.iov[2] = text{unsafe.Pointer(unsafe.SliceData(end)), 1}
+	b.t.iov[0], b.t.iov[2], b.t.iov[4] = textOf(b.prefix), textOf(": "), textOf("\n")
 }
+
+func textOf(s string) text { return text{unsafe.Pointer(unsafe.StringData(s)), uint64(len(s))} }
 
 // spawnTable clones a child that runs t. It returns the child's pid or an errno.
 // It is written in assembly: between clone and execve the child has but one

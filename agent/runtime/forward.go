@@ -1,0 +1,113 @@
+package runtime
+
+import (
+	"fmt"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// forwarded are the signals a container in a shell gets through us. What is
+// ignored already, HUP under nohup say, stays so.
+var forwarded = []unix.Signal{
+	unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH, unix.SIGCONT,
+}
+
+// Written in assembly: a handler that writes the signal's number, one byte, to
+// signalPipe, and what ends a handler. Package os/signal would have two more
+// threads and twenty switches between them do this, at every start.
+var signalCode [2]uintptr // addresses of the handler and of what ends it
+
+var signalPipe int32 // set once, before the handler is
+
+// catchSignals has the signals written to a pipe and returns its reading end.
+func catchSignals() (fd int, err error) {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return -1, fmt.Errorf("catch signals: %w", err)
+	}
+	signalPipe = int32(pipe[1])
+	for _, sig := range forwarded {
+		if err := handle(sig); err != nil {
+			return -1, fmt.Errorf("catch signal %d: %w", sig, err)
+		}
+	}
+	return pipe[0], nil
+}
+
+func handle(sig unix.Signal) error {
+	const (
+		onStack, restart = 0x08000000, 0x10000000 // SA_
+		ignored          = 1                      // SIG_IGN
+	)
+	call := func(new, old unsafe.Pointer) syscall.Errno {
+		_, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(new), uintptr(old), 8, 0, 0)
+		return errno
+	}
+	var old [4]uint64 // large enough for either layout, which begin alike
+	if errno := call(nil, unsafe.Pointer(&old)); errno != 0 {
+		return errno
+	}
+	if old[0] == ignored {
+		return nil
+	}
+	action := newAction(signalCode[0], onStack|restart)
+	if errno := call(unsafe.Pointer(&action), nil); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// wait passes signals on until the container ends and returns its exit code.
+func (l *launch) wait(signals int) int {
+	asked, killedFor := 0, unix.Signal(0)
+	for {
+		poll := []unix.PollFd{{Fd: int32(l.pidfd), Events: unix.POLLIN}, {Fd: int32(signals), Events: unix.POLLIN}}
+		if _, err := unix.Poll(poll, -1); err != nil && err != unix.EINTR {
+			break // it is to be waited for in any case
+		}
+		if poll[0].Revents != 0 {
+			break
+		}
+		var number [1]byte
+		if n, err := unix.Read(signals, number[:]); n != 1 || err != nil {
+			continue
+		}
+		sig := unix.Signal(number[0])
+		if sig == unix.SIGTERM || sig == unix.SIGINT {
+			asked++
+		}
+		if l.forward(sig, asked >= insistence) {
+			killedFor = sig
+			break
+		}
+	}
+	status := waitChild(l.pid)
+	switch {
+	case killedFor != 0:
+		return ExitSignal + int(killedFor)
+	case status.Signaled():
+		return ExitSignal + int(status.Signal())
+	}
+	return status.ExitStatus()
+}
+
+// insistence is the number of times INT or TERM is said to a container before
+// it is killed: a shell that waits for a child hears them, and goes on waiting.
+const insistence = 3
+
+// forward passes one signal on. A first process that is deaf to a signal that
+// should end it would live on for ever; it is killed, and the answer is true.
+func (l *launch) forward(sig unix.Signal, kill bool) bool {
+	switch sig {
+	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT:
+		settled(l.pid)
+		if kill || deaf(l.pid, sig) {
+			unix.PidfdSendSignal(l.pidfd, unix.SIGKILL, nil, 0)
+			return true
+		}
+	}
+	unix.PidfdSendSignal(l.pidfd, sig, nil, 0)
+	return false
+}
