@@ -38,6 +38,9 @@ func BenchmarkParse(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	bench("check", func() error {
+		return unit.Errors(f.Check("busybox.service", unit.CheckOptions{}))
+	})
 	bench("options", func() error {
 		_, err := f.Options("busybox.service")
 		return err

@@ -171,6 +171,14 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
+	for _, s := range []string{
+		"[X-Cluster]\nMachineMetadata=a!=b c>5 d in x,y e exists\nPrefer=a<3\nRequests=cpu=50% memory=1G\nSpread=r\nPriority=5\n",
+		"[Socket]\nListenStream=[::1]:80\nListenDatagram=vsock::5\n[Unit]\nAfter=a@.service %i.device\n",
+		"[Service]\nExecStart=-@/usr/bin/nsrun x run -p 1-5:1-5/udp img ; y\nMemoryMax=5%\nLimitNOFILE=1:2\nEnvironment='A=b' \\x\nRestart=alwas\n",
+		"[Timer]\nOnCalendar=Mon..Fri *-*-01..15/2~3 00/2:0:0.5 UTC\nAccuracySec=1h 5min\n[Mount]\nWhere=/fuzz/..\n",
+	} {
+		f.Add([]byte(s))
+	}
 	f.Fuzz(func(t *testing.T, src []byte) {
 		first, err := unit.Parse("fuzz@1.service", src)
 		if err != nil {
@@ -190,9 +198,46 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 		}
-		_, _ = first.Options("fuzz@1.service")
-		_, _ = first.Options("fuzz@.service")
+		for _, name := range []unit.Name{"fuzz@1.service", "fuzz@.service", "fuzz.socket", "fuzz.timer", "fuzz.mount", "fuzz.slice"} {
+			lookAtAll(t, first, name)
+		}
 	})
+}
+
+// lookAtAll asks a file everything there is to ask: nothing may panic, and no
+// problem may lie outside the file.
+func lookAtAll(t *testing.T, f *unit.File, name unit.Name) {
+	o, err := f.Options(name)
+	if err == nil {
+		for _, r := range append(o.Requirements, o.Prefer...) {
+			if lacks := r.Lacks(nil); r.Matches(nil) != (lacks == "") {
+				t.Fatalf("%s: matches, and %s", r, lacks)
+			}
+		}
+	}
+	lines := bytes.Count(f.Bytes(), []byte("\n")) + bytes.Count(f.Bytes(), []byte("\r")) + 1
+	refused := false
+	for _, p := range f.Check(name, unit.CheckOptions{}) {
+		if p.Line < 0 || p.Line > lines || p.What == "" || p.Fix == "" {
+			t.Fatalf("problem in line %d of %d: %s", p.Line, lines, p)
+		}
+		refused = refused || !p.Warning
+	}
+	if err != nil && !refused {
+		t.Fatalf("Check says nothing of %v", err)
+	}
+	for _, p := range f.Ports(name) {
+		if p.Number == 0 || p.Last < p.Number || !p.Clashes(p) {
+			t.Fatalf("port %+v", p)
+		}
+	}
+	for _, d := range f.Dependencies(name) {
+		if strings.ContainsAny(string(d.Unit), "/ \x00") {
+			t.Fatalf("dependency on %q", d.Unit)
+		}
+	}
+	_ = f.Install(name)
+	_, _ = f.Resources(name)
 }
 
 const busybox = `[Unit]
