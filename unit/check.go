@@ -35,17 +35,17 @@ type CheckOptions struct {
 // misread in the file of the unit n. It knows systemd's settings by version,
 // and the values of most; what only a machine can know, such as whether a
 // program exists, it leaves to systemd there. The problems come in the order
-// of their lines. In a template %i has a stand-in.
+// of their lines, about a hundred at most. In a template %i has a stand-in.
 func (f *File) Check(n Name, o CheckOptions) []Problem {
 	if o.Systemd == 0 {
 		o.Systemd = Newest
 	}
 	c := checker{file: f, name: n, CheckOptions: o, own: sectionOf(n.Type())}
-	for _, s := range f.headers {
-		c.section(s)
+	for i := 0; i < len(f.headers) && !c.full(); i++ {
+		c.section(f.headers[i])
 	}
-	for _, a := range f.assignments {
-		c.assignment(a)
+	for i := 0; i < len(f.assignments) && !c.full(); i++ {
+		c.assignment(f.assignments[i])
 	}
 	c.wholeUnit()
 	c.cluster()
@@ -72,6 +72,11 @@ type checker struct {
 	misspelt bool   // what looks missing may be there, under a name nobody knows
 	problems []Problem
 }
+
+// problemsMax is how many problems of a file Check looks for.
+const problemsMax = 100
+
+func (c *checker) full() bool { return len(c.problems) >= problemsMax }
 
 func (c *checker) fail(line int, what, fix string) {
 	c.problems = append(c.problems, Problem{SyntaxError: SyntaxError{c.file.name, line, what, fix}})

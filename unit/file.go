@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -96,7 +97,8 @@ func Parse(name string, src []byte) (*File, error) {
 type parser struct {
 	file    *File
 	section string
-	utf8    bool // the whole text is, so that no line needs to be looked at
+	utf8    bool            // the whole text is, so that no line needs to be looked at
+	seen    map[string]bool // the sections, once there are many
 	errs    []error
 }
 
@@ -240,12 +242,27 @@ func (p *parser) header(n int, line string) {
 		return
 	}
 	p.section = name
-	for _, h := range p.file.headers {
-		if h.name == name {
-			return
+	if !p.known(name) {
+		p.file.headers = append(p.file.headers, header{name, n})
+	}
+}
+
+// known says whether a section was there before. A file of many thousand
+// sections is nonsense, and must not take long.
+func (p *parser) known(section string) bool {
+	const few = 16
+	if len(p.file.headers) < few {
+		return slices.ContainsFunc(p.file.headers, func(h header) bool { return h.name == section })
+	}
+	if p.seen == nil {
+		p.seen = map[string]bool{}
+		for _, h := range p.file.headers {
+			p.seen[h.name] = true
 		}
 	}
-	p.file.headers = append(p.file.headers, header{name, n})
+	before := p.seen[section]
+	p.seen[section] = true
+	return before
 }
 
 // excerpt shortens s for an error's text.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/clusterd/clusterd/unit"
 )
@@ -144,6 +145,40 @@ web.service:5: nothing stands before the =; put the setting's name there`,
 		_, err := unit.Parse("web.service", []byte(tt.src))
 		if err == nil || err.Error() != tt.want {
 			t.Errorf("%s: got\n%v\nwant\n%s", tt.name, err, tt.want)
+		}
+	}
+}
+
+// Nonsense of the largest size that is read is answered at once.
+func TestHostileFiles(t *testing.T) {
+	many := func(line func(i int) string) string {
+		var b strings.Builder
+		for i := 0; b.Len() < unit.FileMax-100; i++ {
+			b.WriteString(line(i))
+		}
+		return b.String()
+	}
+	for name, src := range map[string]string{
+		"sections":     many(func(i int) string { return fmt.Sprintf("[%d]\n", i) }),
+		"keys":         "[Service]\n" + many(func(i int) string { return fmt.Sprintf("%d=\n", i) }),
+		"conflicts":    "[X-Cluster]\n" + many(func(i int) string { return fmt.Sprintf("Conflicts=%d\n", i) }),
+		"words":        "[X-Cluster]\nConflicts=" + many(func(i int) string { return fmt.Sprintf("%d ", i) }),
+		"requirements": "[X-Cluster]\n" + many(func(i int) string { return fmt.Sprintf("MachineMetadata=a=%d a!=%d\n", i, -i) }),
+		"fleet":        "[X-Fleet]\n" + many(func(i int) string { return fmt.Sprintf("%d=x\n", i) }),
+		"backslashes":  "[Service]\nExecStart=/bin/true " + many(func(i int) string { return `\\q` }),
+		"continuation": "[Service]\nExecStart=" + many(func(i int) string { return "a \\\n" }),
+		"errors":       many(func(i int) string { return "x\n" }),
+		"quotes":       "[Service]\nEnvironment=" + many(func(i int) string { return "''" }),
+		"assignments":  "[Unit]\n" + many(func(i int) string { return "After=a.service\n" }),
+	} {
+		start := time.Now()
+		if f, err := unit.Parse("web.service", []byte(src)); err == nil {
+			lookAtAll(t, f, "web.service")
+		}
+		took := time.Since(start)
+		t.Logf("%s: %v", name, took)
+		if took > 10*time.Second {
+			t.Errorf("%s: took %v", name, took)
 		}
 	}
 }

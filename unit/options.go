@@ -58,6 +58,9 @@ var optionKeys = []string{"Global", "MachineID", "MachineOf", "MachineMetadata",
 // leader acts on in this version.
 var noEffectYet = []string{"Replaces", "Spread", "Prefer", "Priority", "Requests"}
 
+// wordsMax is how many words a key may have in all its lines.
+const wordsMax = 256
+
 // priorityMax bounds Priority=, both ways.
 const priorityMax = 1000
 
@@ -81,8 +84,11 @@ func canonical(key string) string {
 // are then only good for being checked. The error joins a *SyntaxError for
 // each thing wrong.
 func (f *File) Options(n Name) (Options, error) {
-	r := optionReader{file: f, unit: n, lines: map[string]int{}}
+	r := optionReader{file: f, unit: n, lines: map[string]int{}, words: map[string]int{}}
 	for _, a := range f.assignments {
+		if len(r.errs) >= errorsMax {
+			break
+		}
 		if a.section == clusterSection || a.section == fleetSection {
 			r.fleet = a.section == fleetSection
 			r.assign(canonical(a.key), a)
@@ -106,6 +112,7 @@ type optionReader struct {
 	file  *File
 	unit  Name
 	fleet bool
+	words map[string]int // how many are in force, by canonical key
 	lines map[string]int // of the first assignment in force, by canonical key
 	errs  []error
 
@@ -126,6 +133,9 @@ func (r *optionReader) lenient(line int, what, fix string) {
 }
 
 func (r *optionReader) warn(line int, what, fix string) {
+	if len(r.warnings) >= errorsMax {
+		return
+	}
 	warning := SyntaxError{r.file.name, line, what, fix}
 	r.Warnings = append(r.Warnings, warning.Error())
 	r.warnings = append(r.warnings, warning)
@@ -148,6 +158,10 @@ func (r *optionReader) assign(key string, a assignment) {
 	}
 	if _, ok := r.lines[key]; !ok {
 		r.lines[key] = a.Line
+	}
+	if r.words[key] += len(words); r.words[key] > wordsMax {
+		r.fail(a.Line, fmt.Sprintf("%s= has more than %d words", a.key, wordsMax), "say it by a pattern, or a metadata key of its own")
+		return
 	}
 	if slices.Contains([]string{"Global", "MachineID", "Fencing", "Priority"}, key) && len(words) != 1 {
 		r.fail(a.Line, fmt.Sprintf("%s= has %d words", a.key, len(words)), "give one")
@@ -186,6 +200,7 @@ func (r *optionReader) requirements(to *requirements, words []string, a assignme
 
 func (r *optionReader) reset(key string) {
 	delete(r.lines, key)
+	delete(r.words, key)
 	switch key {
 	case "Global":
 		r.Global = false
