@@ -13,6 +13,7 @@ import (
 
 	"github.com/clusterd/clusterd/registry/api"
 	"github.com/clusterd/clusterd/unit"
+	"github.com/clusterd/clusterd/unit/container"
 )
 
 // deployment is one unit that submit, load or start is asked for.
@@ -166,17 +167,13 @@ func readDeployment(verb, arg string) (deployment, error) {
 	if arg == "" {
 		return d, usageError("%s: the name of a unit is empty; give one, such as web.service", verb)
 	}
-	name, err := unit.ParseName(filepath.Base(arg))
+	name, err := unitOfFile(filepath.Base(arg))
 	if err != nil {
 		return d, usageError("%s: %v", verb, err)
 	}
 	d.name = name
-	candidates := []unit.Name{name}
-	if template, ok := name.Template(); ok {
-		candidates = append(candidates, template)
-	}
-	for _, candidate := range candidates {
-		d.file = filepath.Join(d.dir, string(candidate))
+	for _, candidate := range filesOf(name, filepath.Base(arg)) {
+		d.file = filepath.Join(d.dir, candidate)
 		d.local, err = readUnitFile(d.file)
 		if err == nil {
 			return d, nil
@@ -193,7 +190,7 @@ func readDeployment(verb, arg string) (deployment, error) {
 
 // lookedFor names the file that stood for an argument without a suffix.
 func (d deployment) lookedFor() string {
-	if filepath.Base(d.arg) == string(d.name) {
+	if base := filepath.Base(d.arg); base == string(d.name) || strings.HasSuffix(base, container.Suffix) {
 		return ""
 	}
 	return " as " + filepath.Join(d.dir, string(d.name))
@@ -226,7 +223,7 @@ func (p *program) change(ctx context.Context, client *api.Client, verb string, d
 	current, inRegistry := found[d.name]
 	inRegistry = inRegistry && current.Known && current.Target != "gone"
 	source := current
-	if template, ok := d.name.Template(); ok && !inRegistry && filepath.Base(d.file) != string(d.name) {
+	if template, ok := d.name.Template(); ok && !inRegistry && !isFileOf(d.file, d.name) {
 		source = found[template] // the local file is a template's, and the registry may have its own
 	}
 	fromTemplate := !inRegistry && source.Known && source.Target != "gone"
@@ -260,7 +257,7 @@ func check(d deployment) error {
 	if _, err := f.Options(d.name); err != nil { // its warnings come back from the API
 		return failure(api.ExitUsage, "%v", err)
 	}
-	return nil
+	return checkContainer(d, f)
 }
 
 // differs is the error for a local file that is not what the registry has.

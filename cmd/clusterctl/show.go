@@ -12,11 +12,13 @@ import (
 )
 
 func newCat(p *program) *cobra.Command {
-	return &cobra.Command{
-		Use:     "cat UNIT...",
-		Short:   "Print unit files, byte for byte as they were submitted",
-		Example: "  clusterctl cat busybox",
-		Args:    unitArgs,
+	var rendered *bool
+	cmd := &cobra.Command{
+		Use:   "cat UNIT...",
+		Short: "Print unit files, byte for byte as they were submitted",
+		Example: `  clusterctl cat busybox
+  clusterctl cat --rendered web`,
+		Args: unitArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := p.client()
 			if err != nil {
@@ -35,6 +37,11 @@ func newCat(p *program) *cobra.Command {
 				if err != nil {
 					return fmt.Errorf("cat %s: %w", u.Name, err)
 				}
+				if *rendered {
+					if text, err = renderedText(u.Name, text); err != nil {
+						return err
+					}
+				}
 				if _, err := p.stdout.Write(text); err != nil {
 					return fmt.Errorf("cat %s: %w", u.Name, err)
 				}
@@ -42,6 +49,8 @@ func newCat(p *program) *cobra.Command {
 			return nil
 		},
 	}
+	rendered = cmd.Flags().Bool("rendered", false, "what systemd gets for it: a [Container] section as the service it stands for")
+	return cmd
 }
 
 func newStatus(p *program) *cobra.Command {

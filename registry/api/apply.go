@@ -13,6 +13,7 @@ import (
 
 	"github.com/clusterd/clusterd/registry"
 	"github.com/clusterd/clusterd/unit"
+	"github.com/clusterd/clusterd/unit/container"
 )
 
 const (
@@ -96,6 +97,11 @@ func parseFor(name unit.Name, src []byte) (*unit.File, error) {
 	if _, err := f.Options(name); err != nil {
 		return nil, err
 	}
+	if container.Has(f) {
+		if _, err := container.Render(name, f); err != nil {
+			return nil, err
+		}
+	}
 	return f, nil
 }
 
@@ -104,6 +110,11 @@ func notes(name unit.Name, f *unit.File) []string {
 	var out []string
 	if o, err := f.Options(name); err == nil {
 		out = append(out, o.Warnings...)
+	}
+	if container.Has(f) {
+		if r, err := container.Render(name, f); err == nil {
+			out = append(out, r.Notes...)
+		}
 	}
 	if keys := f.Keys("Install"); len(keys) > 0 {
 		out = append(out, fmt.Sprintf("%s: [Install] is not enabled on machines; the cluster starts units itself", name))
