@@ -144,7 +144,9 @@ func (r *optionReader) warn(line int, what, fix string) {
 // assign carries out one assignment. An empty one takes back those before it.
 func (r *optionReader) assign(key string, a assignment) {
 	if !slices.Contains(optionKeys, key) {
-		r.lenient(a.Line, fmt.Sprintf("[%s] has no setting %s=", a.section, excerpt(a.key)), "use "+suggestOption(a.key))
+		if len(r.warnings) < errorsMax {
+			r.lenient(a.Line, fmt.Sprintf("[%s] has no setting %s=", a.section, excerpt(a.key)), "use "+suggestOption(a.key))
+		}
 		return
 	}
 	if a.Text == "" {
