@@ -59,8 +59,11 @@ const (
 // CopyRanges is what Control.Copy must mirror.
 func CopyRanges() []registry.Range { return []registry.Range{registry.Everything()} }
 
-// prepare fills in what was left zero.
+// prepare fills in what was left zero, once.
 func (c *Control) prepare() error {
+	if c.files != nil {
+		return nil // it served before, and may still be looked at
+	}
 	if c.Store == nil || c.Copy == nil {
 		return errors.New("serve the API as control machine: no registry given")
 	}
