@@ -33,8 +33,8 @@ func NewPuller(nsrun string) agent.Puller {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.As(err, &exit) && out.last != "":
-			// nsrun says itself what was to be pulled and what came in between.
-			return errors.New(strings.TrimPrefix(out.last, "nsrun-image: "))
+			// Whoever asked knows what was to be pulled.
+			return errors.New(strings.TrimPrefix(strings.TrimPrefix(out.last, "nsrun-image: "), "pull "+ref+": "))
 		case err != nil:
 			return fmt.Errorf("run %s pull: %w", nsrun, err)
 		}
