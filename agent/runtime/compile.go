@@ -186,6 +186,7 @@ func (b *builder) open(what, file string, flags uint64, strict bool) *int32 {
 	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | flags, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
 	if strict {
 		how.Resolve |= unix.RESOLVE_NO_SYMLINKS
+		what += ": no symbolic link may be there"
 	}
 	b.call(what, unix.SYS_OPENAT2, b.cell("/"), strings.TrimPrefix(file, "/"), pin(b, how), unix.SizeofOpenHow).into(b, c)
 	return c

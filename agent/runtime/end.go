@@ -99,6 +99,9 @@ func (d *Dir) Kill(name string, sig unix.Signal) error {
 // killMax is how long the kernel may take to take a killed container apart.
 const killMax = 20 * time.Second
 
+// powerOffMax is how long it may take to power a container off.
+const powerOffMax = 5 * time.Second
+
 func gone(pidfd int, name string) error {
 	if err := waitReadable(pidfd, killMax); err != nil {
 		return fmt.Errorf("%s: killed, but its process stays: %w; look at what it waits for in /proc/PID/stack", name, err)
@@ -139,8 +142,9 @@ func (d *Dir) Stop(name string, limit time.Duration) error {
 	if c.Running() {
 		settled(c.Live.PID)
 		if deaf(c.Live.PID, sig) {
-			if err := powerOff(c.Live.PID, fd); err == nil {
-				return gone(fd, name)
+			// The container may have killed who was to do it: then KILL below.
+			if powerOff(c.Live.PID, fd) == nil && waitReadable(fd, powerOffMax) == nil {
+				return nil
 			}
 		}
 	}

@@ -168,11 +168,14 @@ func (l *launch) do(step Step) error {
 		l.fds["root"], l.spent = fd, append(l.spent, spent...)
 		return err
 	case makeTree:
-		source, attr := step.Source, uint64(unix.MOUNT_ATTR_NODEV)
+		take, attr := tree, uint64(unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
+		if step.Volume {
+			take = volumeTree
+		}
 		if step.ReadOnly {
 			attr |= unix.MOUNT_ATTR_RDONLY
 		}
-		fd, err := tree(source, l.mapFor(step.Mapped), attr|unix.MOUNT_ATTR_NOSUID)
+		fd, err := take(step.Source, l.mapFor(step.Mapped), attr)
 		l.fds[step.Name] = fd
 		return err
 	case lookUpUser:

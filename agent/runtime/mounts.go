@@ -14,7 +14,33 @@ import (
 // the ids of its files are mapped into that, so that a file of uid 0 belongs to
 // the container's root and to nobody else.
 func tree(source string, userns int, attr uint64) (fd int, err error) {
-	fd, err = unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	return treeAt(unix.AT_FDCWD, source, source, userns, attr)
+}
+
+// volumeTree is tree for a volume. Its source was resolved and found harmless;
+// whoever owns a directory on the way may have put a link there since.
+func volumeTree(source string, userns int, attr uint64) (fd int, err error) {
+	at, err := unix.Openat2(unix.AT_FDCWD, source, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS,
+	})
+	if errors.Is(err, unix.ELOOP) {
+		return -1, fmt.Errorf("take %s: somebody has just put a symbolic link there; name what it should be", source)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("take %s: %w", source, err)
+	}
+	defer unix.Close(at)
+	return treeAt(at, "", source, userns, attr)
+}
+
+// treeAt makes a detached copy of the mounts at a path below a directory, or
+// with an empty path at that itself; source is what messages call it.
+func treeAt(at int, file, source string, userns int, attr uint64) (fd int, err error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE)
+	if file == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	fd, err = unix.OpenTree(at, file, flags)
 	if err != nil {
 		return -1, fmt.Errorf("take %s: %w", source, err)
 	}
@@ -89,25 +115,47 @@ func readIn(root int, file string) ([]byte, error) {
 	return data, nil
 }
 
-// PrepareVolumes makes what a volume binds when it isn't there, as docker does,
-// and finds out what it is.
-func PrepareVolumes(volumes []Volume) error {
+// PrepareVolumes finds out what volumes bind, whatever links lead there. With
+// make, what isn't there is made, a directory, as docker does.
+func PrepareVolumes(volumes []Volume, make bool) error {
 	for i, v := range volumes {
-		real, err := filepath.EvalSymlinks(v.Source)
-		if errors.Is(err, os.ErrNotExist) {
-			if err := os.MkdirAll(v.Source, 0o755); err != nil {
+		real, err := resolve(v.Source)
+		if err != nil {
+			return fmt.Errorf("volume %s: %w", v.Source, err)
+		}
+		if err := checkSource(real); err != nil { // before anything is made there
+			return fmt.Errorf("volume %w", err)
+		}
+		if make {
+			if err := makeSource(real); err != nil {
 				return fmt.Errorf("make volume %s: %w", v.Source, err)
 			}
-			real, err = filepath.EvalSymlinks(v.Source)
-		}
-		if err != nil {
-			return fmt.Errorf("volume %s: %w", v.Source, err)
 		}
 		info, err := os.Stat(real)
-		if err != nil {
+		if err != nil && make {
 			return fmt.Errorf("volume %s: %w", v.Source, err)
 		}
-		volumes[i].Source, volumes[i].file = real, !info.IsDir()
+		volumes[i].Source, volumes[i].file = real, err == nil && !info.IsDir()
 	}
 	return nil
+}
+
+// resolve follows all links of an absolute path; its end need not exist.
+func resolve(file string) (string, error) {
+	real, err := filepath.EvalSymlinks(file)
+	if !errors.Is(err, os.ErrNotExist) || file == "/" {
+		return real, err
+	}
+	if _, err := os.Lstat(file); err == nil {
+		return "", errors.New("a symbolic link that leads nowhere")
+	}
+	up, err := resolve(filepath.Dir(file))
+	return filepath.Join(up, filepath.Base(file)), err
+}
+
+func makeSource(file string) error {
+	if _, err := os.Lstat(file); err == nil {
+		return nil // MkdirAll wants a directory
+	}
+	return os.MkdirAll(file, 0o755)
 }

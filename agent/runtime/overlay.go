@@ -32,7 +32,7 @@ func LayersByPath() bool {
 // whatever the error is.
 func overlay(step makeOverlay, dir string, userns int, owner uint32) (fd int, spent []int, err error) {
 	if !step.ByPath {
-		return makeOver(step.Layers, dir, userns, owner, setByDescriptor)
+		return makeOver(step, dir, userns, owner, setByDescriptor)
 	}
 	done := make(chan struct{})
 	go func() {
@@ -40,7 +40,7 @@ func overlay(step makeOverlay, dir string, userns int, owner uint32) (fd int, sp
 		// Never unlocked: the thread and its mount name-space end with this goroutine.
 		runtime.LockOSThread()
 		if err = stage(); err == nil {
-			fd, spent, err = makeOver(step.Layers, dir, userns, owner, setByPath)
+			fd, spent, err = makeOver(step, dir, userns, owner, setByPath)
 		}
 	}()
 	<-done
@@ -49,9 +49,9 @@ func overlay(step makeOverlay, dir string, userns int, owner uint32) (fd int, sp
 
 // makeOver takes the layers, hands them to an overlay by set, and makes that.
 // The layers must stay open until then, for closing them unmounts them.
-func makeOver(layers []string, dir string, userns int, owner uint32, set func(fs int, lower []int, own int) error) (fd int, spent []int, err error) {
-	for i := len(layers) - 1; i >= 0; i-- { // top first
-		layer, err := tree(layers[i], userns, 0)
+func makeOver(step makeOverlay, dir string, userns int, owner uint32, set func(fs int, lower []int, own int) error) (fd int, spent []int, err error) {
+	for i := len(step.Layers) - 1; i >= 0; i-- { // top first
+		layer, err := tree(step.Layers[i], userns, 0)
 		if err != nil {
 			return -1, spent, err
 		}
@@ -69,6 +69,11 @@ func makeOver(layers []string, dir string, userns int, owner uint32, set func(fs
 	spent = append(spent, fs)
 	if err := set(fs, lower, own); err != nil {
 		return -1, spent, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
+	}
+	if step.Volatile {
+		if err := unix.FsconfigSetFlag(fs, "volatile"); err != nil {
+			return -1, spent, fmt.Errorf("make overlay: set volatile: %w%s", err, fsLog(fs))
+		}
 	}
 	switch err := create(fs, userns >= 0, owner); {
 	case errors.Is(err, unix.EINVAL) && userns >= 0:

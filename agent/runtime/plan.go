@@ -107,6 +107,11 @@ func check(s *Spec, host Host) error {
 	if s.Network == NetworkHost {
 		s.HostIDs = true // a user name-space can't mount sysfs or bind low ports there
 	}
+	if s.RootFS != "" && host.Root {
+		if err := checkSource(s.RootFS); err != nil {
+			return fmt.Errorf("--rootfs=%w", err)
+		}
+	}
 	if s.Hostname == "" && len(s.ID) >= 12 {
 		s.Hostname = s.ID[:12]
 	}
@@ -115,7 +120,7 @@ func check(s *Spec, host Host) error {
 			return fmt.Errorf("volume %s: %w", v.Source, err)
 		}
 		if err := checkSource(v.Source); err != nil {
-			return err
+			return fmt.Errorf("volume %w", err)
 		}
 	}
 	for _, t := range s.Tmpfs {
@@ -144,11 +149,18 @@ func checkTarget(target string) error {
 }
 
 // controlPaths are the sockets, and the directories that hold them, by which a
-// container would rule the machine.
+// container would rule the machine: ours, systemd's, D-Bus' and those of other
+// runtimes and package managers.
 var controlPaths = []string{
-	"/run/clusterd", "/run/nsrun", "/var/lib/nsrun", "/var/lib/clusterd", "/run/dbus", "/run/systemd",
-	"/run/docker", "/run/docker.sock", "/run/containerd", "/run/podman", "/run/crio", "/run/clusterd-lab",
+	"/run/clusterd", "/run/clusterd-lab", "/run/nsrun", "/var/lib/clusterd", "/var/lib/nsrun",
+	"/run/dbus", "/run/systemd", "/run/initctl",
+	"/run/buildkit", "/run/containerd", "/run/crio", "/run/docker", "/run/docker.sock", "/run/podman",
+	"/run/libvirt", "/run/snapd.socket", "/run/incus", "/run/lxd", "/run/lxd.socket",
+	"/var/lib/docker", "/var/lib/incus", "/var/lib/lxd", "/var/snap/lxd",
 }
+
+// userControl are the parts of a user's /run/user/UID that rule what is that user's.
+var userControl = []string{"bus", "systemd", "podman", "docker", "docker.sock", "containerd"}
 
 // checkSource refuses directories and sockets that would let a container out.
 func checkSource(source string) error {
@@ -161,7 +173,13 @@ func checkSource(source string) error {
 	}
 	for _, c := range controlPaths {
 		if clean == c || strings.HasPrefix(clean, c+"/") || clean == "/" || strings.HasPrefix(c, clean+"/") {
-			return fmt.Errorf("volume %s: would hand the container %s, by which it could rule this machine; bind the directory it needs, no more", source, c)
+			return fmt.Errorf("%s: would hand the container %s, by which it could rule this machine; bind the directory it needs, no more", source, c)
+		}
+	}
+	if rest, ok := strings.CutPrefix(clean, "/run/user"); ok && (rest == "" || rest[0] == '/') {
+		part := strings.Split(rest, "/") // "", UID, what is there
+		if len(part) < 3 || slices.Contains(userControl, part[2]) {
+			return fmt.Errorf("%s: would hand the container sockets by which it could act as a user of this machine; bind the directory it needs, no more", source)
 		}
 	}
 	return nil
@@ -177,14 +195,14 @@ func (p *Plan) parentSteps(host Host) {
 	if host.Root {
 		switch {
 		case len(s.Layers) > 0:
-			add(makeOverlay{Layers: s.Layers, Mapped: p.UserNS, ByPath: host.LayersByPath})
+			add(makeOverlay{Layers: s.Layers, Mapped: p.UserNS, ByPath: host.LayersByPath, Volatile: s.Remove})
 		case s.RootOverlay:
-			add(makeOverlay{Layers: []string{s.RootFS}, Mapped: p.UserNS, ByPath: host.LayersByPath})
+			add(makeOverlay{Layers: []string{s.RootFS}, Mapped: p.UserNS, ByPath: host.LayersByPath, Volatile: s.Remove})
 		default:
 			add(makeTree{Name: "root", Source: s.RootFS, Mapped: p.UserNS})
 		}
 		for i, v := range s.Volumes {
-			add(makeTree{Name: volumeName(i), Source: v.Source, Mapped: p.UserNS, ReadOnly: v.ReadOnly, NoSUID: true})
+			add(makeTree{Name: volumeName(i), Source: v.Source, Mapped: p.UserNS, ReadOnly: v.ReadOnly, Volume: true})
 		}
 	}
 	add(lookUpUser{User: s.User})

@@ -152,6 +152,7 @@ func TestMakeRefuses(t *testing.T) {
 		{"a network that isn't there", func(s *Spec) { s.Network = "bridge" }, true, "--network=none (the default) and --network=host"},
 		{"a volume over /proc", func(s *Spec) { s.Volumes = []Volume{{Source: "/srv", Target: "/proc/sys"}} }, true, "/proc is the container's own"},
 		{"a volume over /sys, spelled oddly", func(s *Spec) { s.Volumes = []Volume{{Source: "/srv", Target: "/srv/../sys"}} }, true, "/sys is the container's own"},
+		{"the machine's root", func(s *Spec) { s.Layers, s.RootFS = nil, "/" }, true, "--rootfs=/: would hand the container /run/clusterd"},
 		{"a volume over the root", func(s *Spec) { s.Volumes = []Volume{{Source: "/srv", Target: "/"}} }, true, "can't be covered"},
 		{"B-10: systemd's socket", func(s *Spec) { s.Volumes = []Volume{{Source: "/run/systemd/private", Target: "/s"}} }, true, "could rule this machine"},
 		{"B-10: D-Bus's, by its old path", func(s *Spec) { s.Volumes = []Volume{{Source: "/var/run/dbus/system_bus_socket", Target: "/s"}} }, true, "could rule this machine"},
@@ -171,10 +172,13 @@ func TestMakeRefuses(t *testing.T) {
 	}
 }
 
-func TestNamedVolumesAreNoControlSockets(t *testing.T) {
+func TestB10_ControlSocketsAreRefused(t *testing.T) {
 	for source, ok := range map[string]bool{
 		"/var/lib/nsrun/volumes/data": true, "/var/lib/nsrun/volumes": false, "/var/lib/nsrun/images": false,
 		"/srv": true, "/run/myapp": true, "/runner": true, "/": false, "/var/lib": false,
+		"/run/clusterd/clusterd.sock": false, "/run/dbus/system_bus_socket": false, "/var/run/docker.sock": false,
+		"/run/systemd/private": false, "/run/containerd": false, "/run": false, "/srv/../run/podman/podman.sock": false,
+		"/run/user": false, "/run/user/1000": false, "/run/user/1000/bus": false, "/run/user/1000/pulse/native": true,
 	} {
 		if err := checkSource(source); (err == nil) != ok {
 			t.Errorf("%s: %v, want allowed: %v", source, err, ok)

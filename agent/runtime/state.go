@@ -447,7 +447,8 @@ func (d *Dir) emptyTrash() error {
 // root, knowing what is in there: os.RemoveAll takes four times as many calls.
 func deleteUnused(dir string) error {
 	unix.Unlink(dir + "/record")
-	for _, part := range []string{"/upper", "/work/work", "/work"} {
+	unix.Unlink(dir + "/work/work/incompat/volatile/dirty")
+	for _, part := range []string{"/upper", "/work/work/incompat/volatile", "/work/work/incompat", "/work/work", "/work"} {
 		unix.Rmdir(dir + part)
 	}
 	return unix.Rmdir(dir)

@@ -13,16 +13,17 @@ type (
 	}
 	mapIDs      struct{ Range bool }
 	makeOverlay struct {
-		Layers []string // bottom first
-		Mapped bool
-		ByPath bool
+		Layers   []string // bottom first
+		Mapped   bool
+		ByPath   bool
+		Volatile bool // nothing written will be needed: spare the disk, at the end, too
 	}
 	makeTree struct {
 		Name     string
 		Source   string
 		Mapped   bool
 		ReadOnly bool
-		NoSUID   bool
+		Volume   bool // Source is resolved: no link may be on the way
 	}
 	lookUpUser struct{ User string }
 	writeState struct{}
@@ -51,6 +52,9 @@ func (s makeOverlay) String() string {
 	how := "by descriptor"
 	if s.ByPath {
 		how = "by path, in a thread with mounts of its own"
+	}
+	if s.Volatile {
+		how += "; never synced to disk"
 	}
 	return fmt.Sprintf("make the root: overlay of %d layers and a writable one%s, %s", len(s.Layers), mapped(s.Mapped), how)
 }

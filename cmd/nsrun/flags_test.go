@@ -40,7 +40,7 @@ func TestParse(t *testing.T) {
 		{"--stop-timeout x busybox", "--stop-timeout: x: a number of seconds"},
 	} {
 		o := &runOptions{}
-		rest, err := parse(runFlags(o), strings.Fields(row.args), false)
+		rest, err := parseRun(o, strings.Fields(row.args))
 		got := ""
 		if err != nil {
 			got = err.Error()
@@ -93,7 +93,7 @@ func FuzzParse(f *testing.F) {
 // TestEveryFlagDoesOneThing holds the table to what take expects of it.
 func TestEveryFlagDoesOneThing(t *testing.T) {
 	seen := map[string]bool{}
-	for _, f := range runFlags(&runOptions{}) {
+	for _, f := range append(runFlags(&runOptions{}), refused()...) {
 		n := 0
 		for _, has := range []bool{f.set != nil, f.text != nil, f.why != ""} {
 			if has {

@@ -31,11 +31,10 @@ type runOptions struct {
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// runFlags are the flags of run. Those of docker's that do nothing here are
-// named as well, each with the way to get what it is for.
+// runFlags are the flags of run.
 func runFlags(o *runOptions) []flag {
 	s := &o.spec
-	flags := []flag{
+	return []flag{
 		{long: "name", text: text(&s.Name), arg: "NAME", about: "the container's name (default: the beginning of its id)"},
 		{long: "rm", set: boolean(&s.Remove), about: "keep nothing when it has ended"},
 		{long: "rootfs", text: text(&s.RootFS), arg: "DIR[:O]", about: "run in a directory, no image; :O leaves the directory as it is"},
@@ -60,10 +59,19 @@ func runFlags(o *runOptions) []flag {
 		{long: "attach", short: 'a', text: func(string) error { return nil }, arg: "STREAM", about: "always so: output goes where nsrun's goes"},
 		{long: "explain", set: boolean(&o.explain), about: "print every step and do nothing"},
 	}
-	return append(flags, refused()...)
 }
 
-// refused are docker's flags that do nothing here yet, or never will.
+// parseRun reads the flags of run.
+func parseRun(o *runOptions, args []string) (rest []string, err error) {
+	if rest, err = parse(runFlags(o), args, false); err != nil {
+		// Perhaps it is one of docker's that we don't have, and know why.
+		_, err = parse(append(runFlags(&runOptions{}), refused()...), args, false)
+	}
+	return rest, err
+}
+
+// refused are docker's flags that do nothing here yet, or never will, each with
+// the way to get what it is for.
 func refused() []flag {
 	const (
 		later = "not there yet"
@@ -102,7 +110,7 @@ func refused() []flag {
 
 func (a *app) run(args []string) error {
 	o := &runOptions{}
-	rest, err := parse(runFlags(o), args, false)
+	rest, err := parseRun(o, args)
 	if err != nil {
 		return err
 	}
@@ -189,14 +197,16 @@ func (o *runOptions) complete(dir *runtime.Dir, img *image.Image, command []stri
 		s.RootFS, s.RootOverlay = rest, true
 	}
 	if s.RootFS != "" {
-		abs, err := filepath.Abs(s.RootFS)
-		if err != nil {
-			return err
-		}
-		if info, err := os.Stat(abs); err != nil || !info.IsDir() {
+		if info, err := os.Stat(s.RootFS); err != nil || !info.IsDir() {
 			return fmt.Errorf("--rootfs=%s: no such directory", s.RootFS)
 		}
-		s.RootFS = abs
+		real, err := filepath.EvalSymlinks(s.RootFS)
+		if err == nil {
+			s.RootFS, err = filepath.Abs(real)
+		}
+		if err != nil {
+			return fmt.Errorf("--rootfs=%s: %w", s.RootFS, err)
+		}
 	}
 	s.Argv = argv(config, o.entrypoint, command)
 	s.HostIDs = o.userns == "host"
@@ -281,10 +291,7 @@ func (o *runOptions) mounts(dir *runtime.Dir) error {
 		target, options, _ := strings.Cut(arg, ":")
 		o.spec.Tmpfs = append(o.spec.Tmpfs, runtime.Tmpfs{Target: target, Options: options})
 	}
-	if o.explain {
-		return nil
-	}
-	return runtime.PrepareVolumes(o.spec.Volumes)
+	return runtime.PrepareVolumes(o.spec.Volumes, !o.explain)
 }
 
 // parseVolume reads FROM:TO[:OPTIONS]. FROM is a path or the name of a volume.

@@ -211,7 +211,7 @@ func TestB02_HandedOverProcessIsSystemdsOwn(t *testing.T) {
 	if out, code := m.nsrun("ps"); code != 0 || !strings.Contains(out, "Up ") {
 		t.Errorf("ps: exit %d\n%s", code, out)
 	}
-	if out, code := m.nsrun("run", "--name", "web", "--rootfs", "/", "true"); code != 125 || !strings.Contains(out, "nsrun stop web") {
+	if out, code := m.nsrun(m.run("--name", "web", "true")...); code != 125 || !strings.Contains(out, "nsrun stop web") {
 		t.Errorf("a second one of the name: exit %d, %s; want 125 and the way out", code, out)
 	}
 	if out, code := m.nsrun("stop", "web"); code != 0 {
