@@ -137,7 +137,7 @@ type runFlag struct{ name, short, value, usage string }
 
 func runFlags() []runFlag {
 	return []runFlag{
-		{"env", "e", "NAME=VALUE", "set a variable; may be repeated"},
+		{"env", "e", "NAME[=VALUE]", "set a variable; without a value, as it is here"},
 		{"env-file", "", "FILE", "set variables from a file of the machine"},
 		{"volume", "v", "FROM:TO", "bind a directory of the machine, or a named volume; FROM:TO:ro for reading only"},
 		{"tmpfs", "", "DIR", "an empty directory in memory"},
@@ -232,6 +232,11 @@ func (p *program) newUnit(cmd *cobra.Command, name string, flags, args []string)
 		return "", "", nil, usageError("run: %v", err)
 	case n.Type() != "service" || n.IsTemplate():
 		return "", "", nil, usageError("run: a container is a service that can run, and %s is none; give a name such as web", n)
+	}
+	for i, f := range flags {
+		if variable, ok := strings.CutPrefix(f, "--env="); ok && !strings.Contains(variable, "=") {
+			flags[i] += "=" + p.getenv(variable) // as docker: the caller's
+		}
 	}
 	if text, notes, err = container.New(n, args[0], args[1:], flags...); err != nil {
 		fmt.Fprint(p.stderr, text)

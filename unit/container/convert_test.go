@@ -51,6 +51,12 @@ CPUQuota=150%
 			line: "podman run --rootfs --network=none /srv/root:O /bin/sh -c 'echo a; echo b'",
 			want: "[Unit]\nDescription=/srv/root:O\n\n[Container]\nRootfs=/srv/root:O\nExec=/bin/sh -c \"echo a; echo b\"\nNetwork=none\n",
 		},
+		{
+			name:  "a variable without a value",
+			line:  "docker run --net none -e LANG a",
+			want:  "[Unit]\nDescription=a\n\n[Container]\nImage=a\nNetwork=none\nEnvironment=LANG\n",
+			notes: "-e LANG has no value: it gets what LANG is for the unit on its machine, if anything; write LANG=value",
+		},
 		{name: "privileges", line: "docker run --privileged a", err: "convert: --privileged: there are no privileged containers; name what it needs: --cap-add, --volume, --userns=host"},
 		{name: "a flag nobody knows", line: "docker run --frob=1 a", err: "convert: --frob: no flag of docker run's that is known here; take it out, and see podman-systemd.unit(5) for what [Container] has"},
 		{name: "no image", line: "docker run -d", err: "convert: no image follows the flags; write it behind them"},

@@ -7,6 +7,12 @@
 // the key behind each of the others. A key that nsrun can't serve is an error;
 // nothing is left out silently.
 //
+// Specifiers (%i) and variables (${X}, from [Service] Environment=) are
+// replaced in every value, as Quadlet has it, since systemd replaces them in
+// the command that comes of it: write %% and $$ for the signs themselves. What
+// limits the container becomes a setting of the service (Memory= MemoryMax=),
+// for its cgroup is the unit's own.
+//
 // [Convert] and [New] make such a unit of a docker run command line.
 //
 // The package is pure. The registry keeps the user's bytes; agents render them

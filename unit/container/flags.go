@@ -67,7 +67,12 @@ func (c *converter) flags() map[string]option {
 	key("shm-size", "ShmSize")
 	key("secret", "Secret")
 	key("tz", "Timezone")
-	words("env e", "Environment")
+	add("env e", option{do: func(flag, v string) {
+		if !strings.Contains(v, "=") {
+			c.notes = append(c.notes, flag+" "+v+" has no value: it gets what "+v+" is for the unit on its machine, if anything; write "+v+"=value")
+		}
+		c.word("Environment", v)
+	}})
 	words("cap-add", "AddCapability")
 	words("cap-drop", "DropCapability")
 	words("sysctl", "Sysctl")
