@@ -80,7 +80,7 @@ func keysOf(section string, version int) []string {
 // systemd; since is the version that does, if this one is too old.
 func isOneOf(words []string, value string, version int) (ok bool, since int) {
 	for _, word := range words {
-		word, from, _ := strings.Cut(word, "@")
+		word, from := cutVersion(word)
 		prefix, isPrefix := strings.CutSuffix(word, "*")
 		if word != value && !(isPrefix && strings.HasPrefix(value, prefix)) {
 			continue
@@ -92,11 +92,19 @@ func isOneOf(words []string, value string, version int) (ok bool, since int) {
 	return false, since
 }
 
+// cutVersion cuts the version off a setting's word: strict@257.
+func cutVersion(word string) (plain, since string) {
+	if at := strings.LastIndexByte(word, '@'); at > 0 {
+		return word[:at], word[at+1:]
+	}
+	return word, ""
+}
+
 // plainWords are the words of a setting for an error's text.
 func plainWords(words []string, version int) string {
 	var plain []string
 	for _, word := range words {
-		word, from, _ := strings.Cut(word, "@")
+		word, from := cutVersion(word)
 		if since, _ := strconv.Atoi(from); since <= version && !strings.HasSuffix(word, "%*") {
 			plain = append(plain, strings.Replace(word, "*", "...", 1))
 		}

@@ -28,6 +28,8 @@ func (c *checker) value(s setting, a assignment) {
 		c.listen(a)
 	case "documentation":
 		c.documentation(a)
+	case "set", "namespaces", "syscalls", "networks", "statuses":
+		c.set(s, a)
 	default:
 		if what, fix := s.judge(a.Text, c.Systemd); what != "" {
 			c.fail(a.Line, fmt.Sprintf("%s=%s %s", a.key, excerpt(a.Text), what), fix)
@@ -70,6 +72,10 @@ func (s setting) judge(text string, version int) (what, fix string) {
 		if !parseMode(text) {
 			return "is no access mode", "write it in octal, such as 0755"
 		}
+	case "account":
+		if strings.ContainsAny(text, ":/") || text[0] == '-' {
+			return "is no account", "give one name or number; a group has its own setting"
+		}
 	case "calendar":
 		if !parseCalendar(text) {
 			return "is no time of the calendar", "write it as daily, Mon..Fri 08:00 or *-*-01 00:00:00; systemd-analyze calendar explains one"
@@ -83,7 +89,8 @@ func (s setting) judge(text string, version int) (what, fix string) {
 func (s setting) judgeEnum(text string, version int) (what, fix string) {
 	var words []string
 	for _, word := range s.words {
-		words = append(words, strings.TrimRight(strings.SplitN(word, "@", 2)[0], "*"))
+		word, _ = cutVersion(word)
+		words = append(words, strings.TrimRight(word, "*"))
 	}
 	if best := nearest(text, slices.Values(words)); best != "" && len(text) > 2 {
 		if ok, _ := isOneOf(s.words, best, version); ok {
