@@ -151,7 +151,7 @@ func (c *converter) parse(args []string) (rest []string) {
 }
 
 // short reads flags of one letter each, as in -dit or -p80:80.
-func (c *converter) short(flags map[string]option, letters string, args []string) []string {
+func (c *converter) short(flags flagSet, letters string, args []string) []string {
 	for i := 0; i < len(letters); i++ {
 		name := letters[i : i+1]
 		f, ok := flags[name]

@@ -12,84 +12,73 @@ type option struct {
 	do       func(flag, value string)
 }
 
-// flags are those that are known, long and short.
-func (c *converter) flags() map[string]option {
-	all := map[string]option{}
-	add := func(names string, f option) {
-		for _, n := range strings.Fields(names) {
-			all[n] = f
-		}
-	}
-	key := func(names, key string) {
-		add(names, option{do: func(flag, v string) { c.key(flag, key, v) }})
-	}
-	words := func(names, key string) {
-		add(names, option{do: func(_, v string) { c.word(key, v) }})
-	}
-	yes := func(names, key string) {
-		add(names, option{switches: true, do: func(string, string) { c.set(Section, key, "yes") }})
-	}
-	dropped := func(names string, switches bool, why string) {
-		add(names, option{switches, func(flag, _ string) { c.note(flag, why) }})
-	}
-	silent := func(names string, switches bool) {
-		add(names, option{switches, func(string, string) {}})
-	}
-	refused := func(names string, switches bool, why, fix string) {
-		add(names, option{switches, func(flag, _ string) { c.refuse(flag, why, fix) }})
-	}
+// flagSet is flags by their names, long and short.
+type flagSet map[string]option
 
-	add("name", option{do: func(_, v string) { c.name = v }})
-	key("hostname h", "HostName")
-	key("user u", "User")
-	key("workdir w", "WorkingDir")
-	key("entrypoint", "Entrypoint")
-	key("env-file", "EnvironmentFile")
-	key("volume v", "Volume")
-	key("tmpfs", "Tmpfs")
-	key("mount", "Mount")
-	key("network net", "Network")
-	key("publish p", "PublishPort")
-	key("stop-signal", "StopSignal")
-	key("stop-timeout", "StopTimeout")
-	key("pull", "Pull")
-	key("userns", "UserNS")
-	key("device", "AddDevice")
-	key("group-add", "GroupAdd")
-	key("add-host", "AddHost")
-	key("dns", "DNS")
-	key("dns-search", "DNSSearch")
-	key("dns-option dns-opt", "DNSOption")
-	key("ip", "IP")
-	key("ip6", "IP6")
-	key("network-alias net-alias", "NetworkAlias")
-	key("expose", "ExposeHostPort")
-	key("shm-size", "ShmSize")
-	key("secret", "Secret")
-	key("tz", "Timezone")
-	add("env e", option{do: func(flag, v string) {
+// add enters a flag under each of its names.
+func (s flagSet) add(names string, f option) {
+	for _, n := range strings.Fields(names) {
+		s[n] = f
+	}
+}
+
+// flags are those that are known.
+func (c *converter) flags() flagSet {
+	all := flagSet{}
+	c.containerFlags(all)
+	c.serviceFlags(all.add)
+	c.otherFlags(all)
+	return all
+}
+
+// containerFlags are those that a key of [Container] is for.
+func (c *converter) containerFlags(all flagSet) {
+	for names, key := range map[string]string{
+		"hostname h": "HostName", "user u": "User", "workdir w": "WorkingDir", "entrypoint": "Entrypoint", "env-file": "EnvironmentFile",
+		"volume v": "Volume", "tmpfs": "Tmpfs", "mount": "Mount", "network net": "Network", "publish p": "PublishPort", "stop-signal": "StopSignal",
+		"stop-timeout": "StopTimeout", "pull": "Pull", "userns": "UserNS", "device": "AddDevice", "group-add": "GroupAdd", "add-host": "AddHost",
+		"dns": "DNS", "dns-search": "DNSSearch", "dns-option dns-opt": "DNSOption", "ip": "IP", "ip6": "IP6", "network-alias net-alias": "NetworkAlias",
+		"expose": "ExposeHostPort", "shm-size": "ShmSize", "secret": "Secret", "tz": "Timezone",
+	} {
+		all.add(names, option{do: func(flag, v string) { c.key(flag, key, v) }})
+	}
+	for name, key := range map[string]string{"cap-add": "AddCapability", "cap-drop": "DropCapability", "sysctl": "Sysctl"} {
+		all.add(name, option{do: func(_, v string) { c.word(key, v) }})
+	}
+	for name, key := range map[string]string{"read-only": "ReadOnly", "init": "RunInit"} {
+		all.add(name, option{switches: true, do: func(string, string) { c.set(Section, key, "yes") }})
+	}
+	all.add("env e", option{do: func(flag, v string) {
 		if !strings.Contains(v, "=") {
 			c.notes = append(c.notes, flag+" "+v+" has no value: it gets what "+v+" is for the unit on its machine, if anything; write "+v+"=value")
 		}
 		c.word("Environment", v)
 	}})
-	words("cap-add", "AddCapability")
-	words("cap-drop", "DropCapability")
-	words("sysctl", "Sysctl")
-	yes("read-only", "ReadOnly")
-	yes("init", "RunInit")
-	add("rootfs", option{switches: true, do: func(string, string) { c.rootfs = true }})
+	all.add("name", option{do: func(_, v string) { c.name = v }})
+	all.add("rootfs", option{switches: true, do: func(string, string) { c.rootfs = true }})
 	if c.tool == "nsrun" {
-		add("rootfs", option{do: func(flag, v string) { c.refuse(flag, "nsrun's takes a directory", "write the unit by hand: Rootfs="+v) }})
+		all.add("rootfs", option{do: func(flag, v string) { c.refuse(flag, "nsrun's takes a directory", "write the unit by hand: Rootfs="+v) }})
 	}
-	add("security-opt", option{do: c.securityOption})
-	add("sdnotify", option{do: func(flag, v string) {
+	all.add("security-opt", option{do: c.securityOption})
+	all.add("sdnotify", option{do: func(flag, v string) {
 		if v != "conmon" {
 			c.key(flag, "Notify", map[string]string{"container": "yes"}[v])
 		}
 	}})
+}
 
-	c.serviceFlags(add)
+// otherFlags are those that are left out, silently where nothing is lost, and
+// those that can't be.
+func (c *converter) otherFlags(all flagSet) {
+	silent := func(names string, switches bool) {
+		all.add(names, option{switches, func(string, string) {}})
+	}
+	dropped := func(names string, switches bool, why string) {
+		all.add(names, option{switches, func(flag, _ string) { c.note(flag, why) }})
+	}
+	refused := func(names string, switches bool, why, fix string) {
+		all.add(names, option{switches, func(flag, _ string) { c.refuse(flag, why, fix) }})
+	}
 	silent("rm quiet q replace sig-proxy help tls-verify read-only-tmpfs", true)
 	silent("cgroups authfile", false)
 	dropped("detach d", true, "a unit is in the background anyway")
@@ -112,7 +101,6 @@ func (c *converter) flags() map[string]option {
 	refused("ipc pid uts cgroupns", false, "every container has its own", "take it out, or start the program without a container: ExecStart=")
 	refused("pod pod-id-file", false, "there are no pods", "to keep units together use MachineOf= in [X-Cluster]")
 	refused("device-cgroup-rule device-read-bps device-write-bps device-read-iops device-write-iops blkio-weight blkio-weight-device storage-opt volume-driver uidmap gidmap subuidname subgidname", false, "there is nothing like it here", "take it out; limits are the unit's: see systemd.resource-control(5)")
-	return all
 }
 
 // serviceFlags are those that systemd takes care of.
