@@ -66,6 +66,19 @@ func (s *Store) Release(holder string) error {
 	return nil
 }
 
+// Holders returns who holds images, in no order.
+func (s *Store) Holders() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, "leases"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var holders []string
+	for _, e := range entries {
+		holders = append(holders, e.Name())
+	}
+	return holders, nil
+}
+
 // Held returns the image that holder holds, whatever its tag stands for by now.
 func (s *Store) Held(holder string) (*Image, error) {
 	path, err := s.leasePath(holder)
@@ -114,21 +127,20 @@ func readLease(path string) (l lease, err error) {
 
 // leases returns what is held, by holder.
 func (s *Store) leases() (map[string]lease, error) {
-	dir := filepath.Join(s.dir, "leases")
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	holders, err := s.Holders()
+	if err != nil {
 		return nil, err
 	}
 	held := map[string]lease{}
-	for _, e := range entries {
-		l, err := readLease(filepath.Join(dir, e.Name()))
+	for _, holder := range holders {
+		l, err := readLease(filepath.Join(s.dir, "leases", holder))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		held[e.Name()] = l
+		held[holder] = l
 	}
 	return held, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -326,7 +327,8 @@ func (d *Dir) CleanUp(unit string, code int) error {
 	return errors.Join(err, d.sweep())
 }
 
-// sweep deletes what claims that were killed have left, and empties the trash.
+// sweep deletes what starts and removals that were killed, or lost their power,
+// have left, and empties the trash.
 func (d *Dir) sweep() error {
 	unlock, err := d.prepare()
 	if err != nil {
@@ -337,6 +339,30 @@ func (d *Dir) sweep() error {
 	for _, e := range entries {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(making, e.Name())))
 	}
+	err = errors.Join(err, d.sweepLeases())
 	unlock()
 	return errors.Join(err, d.emptyTrash())
+}
+
+// sweepLeases ends the leases of containers that are no more. A container takes
+// its lease when it has its record, so one without is nobody's. The lock is held.
+func (d *Dir) sweepLeases() error {
+	if d.leases == nil {
+		return nil
+	}
+	holders, err := d.leases.Holders()
+	if err != nil || len(holders) == 0 {
+		return err
+	}
+	all, err := d.List()
+	if err != nil {
+		return err
+	}
+	for _, holder := range holders {
+		there := slices.ContainsFunc(all, func(c *Container) bool { return c.ID == holder })
+		if !there && len(holder) == idLength { // others may hold images under other names
+			err = errors.Join(err, d.leases.Release(holder))
+		}
+	}
+	return err
 }

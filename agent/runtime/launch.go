@@ -13,9 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NewID returns a fresh container id: 64 hex digits.
+// idLength is how many hex digits a container's id has.
+const idLength = 64
+
+// NewID returns a fresh container id.
 func NewID() string {
-	var id [32]byte
+	var id [idLength / 2]byte
 	// Up to 256 bytes come whole; it fails only before the kernel's generator is
 	// seeded, which systemd waits for. crypto/rand would link math/big.
 	if n, err := unix.Getrandom(id[:], 0); err != nil || n != len(id) {

@@ -35,6 +35,7 @@ type Dir struct {
 type Leases interface {
 	Hold(holder string) error
 	Release(holder string) error // of nothing is no error
+	Holders() ([]string, error)
 }
 
 // UseLeases makes containers of images hold them for as long as they exist.

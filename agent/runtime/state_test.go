@@ -208,3 +208,48 @@ func TestRemoveRefusesARunningOne(t *testing.T) {
 		t.Errorf("remove again: %v, want unknown", err)
 	}
 }
+
+// book is leases kept in memory.
+type book map[string]bool
+
+func (b book) Hold(holder string) error    { b[holder] = true; return nil }
+func (b book) Release(holder string) error { delete(b, holder); return nil }
+
+func (b book) Holders() (list []string, err error) {
+	for holder := range b {
+		list = append(list, holder)
+	}
+	return list, nil
+}
+
+func TestSweepEndsLeasesOfNobody(t *testing.T) {
+	d, b := testDir(t), book{}
+	d.UseLeases(b)
+	kept, lost := NewID(), NewID()
+	if _, err := claim(t, d, Record{Name: "web", ID: kept, Image: "busybox"}); err != nil {
+		t.Fatal(err)
+	}
+	b[kept], b[lost], b["somebody-else"] = true, true, true
+	if err := d.Reap(); err != nil {
+		t.Fatal(err)
+	}
+	if b[lost] || !b[kept] || !b["somebody-else"] {
+		t.Errorf("held: %v; want %s… and somebody-else", b, kept[:12])
+	}
+	if err := d.Remove("web"); err != nil || b[kept] {
+		t.Errorf("remove: %v; held: %v", err, b)
+	}
+}
+
+func TestLiveLineReadsBackTheSame(t *testing.T) {
+	for _, live := range []Live{{PID: 1, Start: 1<<63 + 5, IDs: idsLast}, {PID: 4194304, Setting: true}} {
+		if got, err := parseLive(live.String()); err != nil || *got != live {
+			t.Errorf("%+v became %+v, %v", live, got, err)
+		}
+	}
+	for _, line := range []string{"", "running 1 2", "asleep 1 2 3", "running x 2 3", "running 1 2 4294967296", "running 1 2 3 4"} {
+		if got, err := parseLive(line); err == nil {
+			t.Errorf("%q: %+v, want an error", line, got)
+		}
+	}
+}

@@ -183,6 +183,8 @@ func (l leases) Hold(holder string) error {
 
 func (l leases) Release(holder string) error { return l.store.Release(holder) }
 
+func (l leases) Holders() ([]string, error) { return l.store.Holders() }
+
 // complete fills in what the flags leave to the image, to files and to systemd.
 func (o *runOptions) complete(dir *runtime.Dir, img *image.Image, command []string) error {
 	s := &o.spec
