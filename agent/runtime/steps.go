@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// The parent's steps. Launcher.do carries them out.
+// The parent's steps. launch.do carries them out.
 type (
 	cloneChild struct {
 		Namespaces []string
