@@ -298,6 +298,49 @@ func TestB04_NsrunKilledBeforeTheGateLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestB04_KilledAtAnyMoment kills nsrun later and later in its start. A plain
+// start must do afterwards, and nothing may be left of either.
+func TestB04_KilledAtAnyMoment(t *testing.T) {
+	m := newManager(t)
+	root := filepath.Join(m.dir, "root") + ":O"
+	for _, overlay := range []string{"", "paths"} {
+		env := []string{"NSRUN_OVERLAY=" + overlay}
+		for i := range 40 {
+			cmd := m.command(env, "run", "--name", "web", "--rm", "--rootfs", root, "sleep", "100")
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.AfterFunc(time.Duration(i)*400*time.Microsecond, func() { cmd.Process.Kill() })
+			cmd.Wait()
+			if i%4 != 0 {
+				continue
+			}
+			// The kernel may still be taking the killed container apart.
+			var again *exec.Cmd
+			for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
+				again = m.command(env, "run", "--name", "web", "--rm", "--rootfs", root, "true")
+				if again.Run() == nil {
+					break
+				}
+			}
+			if code := again.ProcessState.ExitCode(); code != 0 {
+				t.Fatalf("killed at %d: a plain start afterwards: exit %d\n%s", i, code, m.output)
+			}
+		}
+	}
+	if out, code := m.nsrun("ps", "-a", "-q"); code != 0 || out != "" {
+		t.Errorf("ps -a: exit %d, %q; want nothing", code, out)
+	}
+	left, _ := filepath.Glob(filepath.Join(m.dir, "state/*/*"))
+	if more, _ := filepath.Glob(filepath.Join(m.dir, "state/run/*/*")); len(left) != 2 || more != nil { // run/live, run/ids
+		t.Errorf("left: %v %v", left, more)
+	}
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || bytes.Contains(data, []byte(m.dir)) {
+		t.Errorf("%v; mounts are left:\n%s", err, data)
+	}
+}
+
 func TestB06_KillingNsrunInAShellEndsTheProgram(t *testing.T) {
 	m := newManager(t)
 	for _, user := range []string{"0", "7"} { // changing the user makes the kernel forget the request
