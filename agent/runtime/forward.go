@@ -19,6 +19,7 @@ var forwarded = []unix.Signal{
 // threads and twenty switches between them do this, at every start.
 var signalCode [2]uintptr // addresses of the handler and of what ends it
 
+//lint:ignore U1000 the handler reads it
 var signalPipe int32 // set once, before the handler is
 
 // catchSignals has the signals written to a pipe and returns its reading end.
