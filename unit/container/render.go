@@ -50,6 +50,8 @@ type Rendered struct {
 	// Notes are about what the user may not expect, in the form
 	// "name:line: what; fix".
 	Notes []string
+
+	notes []unit.SyntaxError // the same, for Check
 }
 
 // Has says whether a unit file is one that Render is for.
@@ -105,7 +107,7 @@ type renderer struct {
 	reload   part   // signal
 	images   []string
 	refresh  bool
-	notes    []string
+	notes    []unit.SyntaxError
 	errs     []*unit.SyntaxError
 }
 
@@ -120,7 +122,7 @@ func (r *renderer) fail(line int, what, fix string) {
 }
 
 func (r *renderer) note(line int, what, fix string) {
-	r.notes = append(r.notes, (&unit.SyntaxError{File: r.file, Line: line, What: what, Fix: fix}).Error())
+	r.notes = append(r.notes, unit.SyntaxError{File: r.file, Line: line, What: what, Fix: fix})
 }
 
 // failed joins the errors in the order of their lines.
@@ -257,7 +259,10 @@ func (r *renderer) set(v unit.Value, from, key, value string) {
 
 // assemble puts the text together.
 func (r *renderer) assemble() *Rendered {
-	out := &Rendered{Images: r.images, Refresh: r.refresh, Notes: r.notes}
+	out := &Rendered{Images: r.images, Refresh: r.refresh, notes: r.notes}
+	for _, n := range r.notes {
+		out.Notes = append(out.Notes, n.Error())
+	}
 	var b bytes.Buffer
 	r.copyHidden(&b)
 	for n := range lineCount(b.Bytes()) {

@@ -1,0 +1,48 @@
+package container
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/clusterd/clusterd/unit"
+)
+
+func TestCheck(t *testing.T) {
+	for _, tt := range []struct{ name, src, want string }{
+		{"a plain unit is checked as ever", "[Service]\nExecStrat=/bin/true\n",
+			"web.service:2: [Service] has no setting ExecStrat=; write ExecStart="},
+		{"a container that is fine", "[Container]\nImage=a\nNetwork=none\n[Service]\nRestart=always\n", ""},
+		{"notes are warnings", "[Unit]\n[Container]\nImage=a\n",
+			"warning: web.service:2: without Network= the container reaches nothing but itself"},
+		{"what is wrong around a container, once, and in it", "[Container]\nImage=a\nPorts=80\n[Service]\nNice=100\nFoo=bar\n",
+			"web.service:3: [Container] has no key Ports=; did you mean PublishPort=?\n" +
+				"web.service:5: Nice=100 is out of range or no number\n" +
+				"web.service:6: [Service] has no setting Foo="},
+		{"said of the user's lines once, though the rendered text has them, too", "[Container]\nImage=a\nNetwork=none\n[Service]\nNice=100\n[X-Cluster]\nGlobl=yes\n",
+			"web.service:5: Nice=100 is out of range or no number\n" +
+				"web.service:7: [X-Cluster] has no setting Globl=; use Global="},
+		{"what only the whole tells", "[Container]\nImage=a\nNetwork=none\n\n[Service]\nType=oneshot\nRestart=always\n",
+			"web.service:7: Restart=always in line 7 and Type=oneshot in line 6 can't hold together"},
+	} {
+		f, err := unit.Parse("web.service", []byte(tt.src))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := []string{}
+		for _, p := range Check("web.service", f, unit.CheckOptions{}) {
+			lines = append(lines, fmt.Sprint(p))
+		}
+		want := strings.Split(tt.want, "\n")
+		if tt.want == "" {
+			want = nil
+		}
+		ok := len(lines) == len(want)
+		for i := range want {
+			ok = ok && strings.HasPrefix(lines[i], want[i])
+		}
+		if !ok {
+			t.Errorf("%s: got\n%s\nwant\n%s", tt.name, strings.Join(lines, "\n"), tt.want)
+		}
+	}
+}
