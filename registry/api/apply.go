@@ -13,7 +13,6 @@ import (
 
 	"github.com/clusterd/clusterd/registry"
 	"github.com/clusterd/clusterd/unit"
-	"github.com/clusterd/clusterd/unit/container"
 )
 
 const (
@@ -79,47 +78,10 @@ func (c *checked) checkChange(change Change) error {
 	if change.File == "" || !ok {
 		return nil
 	}
-	f, err := parseFor(change.Name, src)
-	if err != nil {
+	if c.parsed[change.Name], err = unit.Parse(string(change.Name), src); err != nil {
 		return badRequest("%v", err)
 	}
-	c.parsed[change.Name] = f
-	c.notes = append(c.notes, notes(change.Name, f)...)
 	return nil
-}
-
-// parseFor reads a file as the unit's, its options included.
-func parseFor(name unit.Name, src []byte) (*unit.File, error) {
-	f, err := unit.Parse(string(name), src)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := f.Options(name); err != nil {
-		return nil, err
-	}
-	if container.Has(f) {
-		if _, err := container.Render(name, f); err != nil {
-			return nil, err
-		}
-	}
-	return f, nil
-}
-
-// notes are things worth knowing about a file that is fine.
-func notes(name unit.Name, f *unit.File) []string {
-	var out []string
-	if o, err := f.Options(name); err == nil {
-		out = append(out, o.Warnings...)
-	}
-	if container.Has(f) {
-		if r, err := container.Render(name, f); err == nil {
-			out = append(out, r.Notes...)
-		}
-	}
-	if keys := f.Keys("Install"); len(keys) > 0 {
-		out = append(out, fmt.Sprintf("%s: [Install] is not enabled on machines; the cluster starts units itself", name))
-	}
-	return out
 }
 
 // step is what one change comes to: the unit's new record and the condition
@@ -259,7 +221,7 @@ func (c *checked) checkKnownFile(view registry.View, name unit.Name, hash unit.H
 		}
 		src = rec.Value
 	}
-	if _, err := parseFor(name, src); err != nil {
+	if err := usable(name, src); err != nil {
 		return badRequest("%v", err)
 	}
 	return nil
@@ -358,6 +320,11 @@ func (c *Control) apply(ctx context.Context, a Apply, who string, now func() tim
 		view, err := c.freshView(ctx)
 		if err != nil {
 			return nil, &commitError{len(results), len(a.Changes), err}
+		}
+		if try == 0 {
+			if err := want.check(view); err != nil {
+				return nil, err
+			}
 		}
 		rest := *want
 		rest.Changes = slices.DeleteFunc(slices.Clone(want.Changes), func(change Change) bool { return results[change.Name] != nil })

@@ -50,7 +50,7 @@ func TestA07_FileComesBackByteForByte(t *testing.T) {
 		"plain.service":   web,
 		"crlf.service":    "# héllo\r\n\r\n[Service]\r\nExecStart=/bin/a \\\r\n  b\r\n",
 		"long.service":    "[Service]\nEnvironment=X=" + strings.Repeat("x", 200_000) + "\nExecStart=/bin/a",
-		"largest.service": "[Service]\n#" + strings.Repeat("y", unit.FileMax-11),
+		"largest.service": web + "#" + strings.Repeat("y", unit.FileMax-len(web)-1),
 	} {
 		applied := r.mustSubmit(src, "", name)
 		got, err := r.client.File(r.ctx, applied.Units[0].Hash)
@@ -181,7 +181,7 @@ func TestApplyLargeFiles(t *testing.T) {
 	r := newRig(t)
 	a := Apply{Files: map[unit.Hash][]byte{}}
 	for i := range 4 {
-		src := []byte(fmt.Sprintf("[Service]\n# %d\n#%s\n", i, strings.Repeat("z", 700_000)))
+		src := []byte(fmt.Sprintf("[Service]\nExecStart=/bin/a\n# %d\n#%s\n", i, strings.Repeat("z", 700_000)))
 		a.Files[unit.HashOf(src)] = src
 		a.Changes = append(a.Changes, Change{Name: unit.Name(fmt.Sprintf("u%d.service", i)), File: unit.HashOf(src)})
 	}

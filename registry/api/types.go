@@ -91,6 +91,9 @@ type Apply struct {
 	Files   map[unit.Hash][]byte `json:"files,omitempty"`
 	Changes []Change             `json:"changes"`
 	Why     string               `json:"why,omitempty"`
+	// AllowUnknown makes notes of sections and keys that systemd would ignore;
+	// they are refused otherwise.
+	AllowUnknown bool `json:"allowUnknown,omitempty"`
 }
 
 // Change is what shall become of one unit.

@@ -1,0 +1,112 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/clusterd/clusterd/registry"
+	"github.com/clusterd/clusterd/unit"
+)
+
+const sh = "[Service]\nExecStart=/bin/sh -c 'sleep 1'\n"
+
+// file applies one file and tells how it went: the error, or the notes.
+func (r *rig) file(name unit.Name, src string, a Apply) string {
+	hash := unit.HashOf([]byte(src))
+	a.Files, a.Changes = map[unit.Hash][]byte{hash: []byte(src)}, []Change{{Name: name, File: hash, Replace: true}}
+	applied, err := r.client.Apply(r.ctx, a)
+	if err != nil {
+		return fmt.Sprintf("exit %d: %v", ExitCode(err), err)
+	}
+	return strings.Join(applied.Notes, "\n")
+}
+
+func TestFilesAreChecked(t *testing.T) {
+	r := newRig(t)
+	const wayOn = "\nif systemd is to ignore that: --allow-unknown"
+	unknown := "web.service:3: [Service] has no setting ExecStrat=; write ExecStart="
+	for _, tt := range []struct{ name, src, want, allowed string }{
+		{"a good one", sh, "", ""},
+		{"a misspelt key", sh + "ExecStrat=/bin/false\n", "exit 2: " + unknown + wayOn, unknown},
+		{"a bad value", sh + "Nice=100\nFoo=bar\n",
+			"exit 2: web.service:3: Nice=100 is out of range or no number; give a whole number from -20 to 19\n" +
+				"web.service:4: [Service] has no setting Foo=; take it out, or begin its name with X- to have systemd skip it",
+			"exit 2: web.service:3: Nice=100 is out of range or no number; give a whole number from -20 to 19"},
+		{"the cluster's own keys can't be allowed", sh + "[X-Cluster]\nGlobl=yes\n",
+			"exit 2: web.service:4: [X-Cluster] has no setting Globl=; use Global=",
+			"exit 2: web.service:4: [X-Cluster] has no setting Globl=; use Global="},
+		{"a container's", "[Container]\nImage=a\nPorts=80\n",
+			"exit 2: web.service:3: [Container] has no key Ports=; did you mean PublishPort=?",
+			"exit 2: web.service:3: [Container] has no key Ports=; did you mean PublishPort=?"},
+		{"each thing is said once", sh + "[X-Cluster]\nPriority=5\n[Install]\nWantedBy=multi-user.target\n",
+			"web.service:4: Priority= has no effect yet; leave it out if the unit depends on it\n" +
+				"web.service: [Install] is not enabled on machines; the cluster starts units itself", "="},
+	} {
+		if got := r.file("web.service", tt.src, Apply{}); got != tt.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", tt.name, got, tt.want)
+		}
+		if tt.allowed == "=" {
+			continue
+		}
+		if got := r.file("web.service", tt.src, Apply{AllowUnknown: true}); got != tt.allowed {
+			t.Errorf("%s, unknown allowed: got\n%s\nwant\n%s", tt.name, got, tt.allowed)
+		}
+	}
+}
+
+// What was accepted once is never in the way, however it was (C-03).
+func TestC03_KnownFilesAreNotCheckedAgain(t *testing.T) {
+	r := newRig(t)
+	odd := sh + "Foo=bar\n"
+	for _, name := range []unit.Name{"odd.service", "odd@.service"} {
+		if got := r.file(name, odd, Apply{AllowUnknown: true}); strings.HasPrefix(got, "exit") {
+			t.Fatal(got)
+		}
+	}
+	if got := r.file("odd.service", odd, Apply{}); got != "" {
+		t.Errorf("the same file once more: %s", got)
+	}
+	for _, c := range []Change{
+		{Name: "odd.service", Target: TargetLaunched}, {Name: "odd.service", Target: TargetLaunched, Restart: true},
+		{Name: "odd.service", Target: TargetLoaded}, {Name: "odd@1.service", Target: TargetLaunched}, {Name: "odd.service", Target: TargetGone},
+	} {
+		if got := r.change(c); strings.HasPrefix(got, "exit") {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+	if got := r.file("odd.service", odd, Apply{}); !strings.HasPrefix(got, "exit 2: ") {
+		t.Errorf("the same file after the unit was destroyed: %s", got)
+	}
+}
+
+func TestFilesAreCheckedForTheOldestSystemd(t *testing.T) {
+	r := newRig(t)
+	newer := sh + "ProtectProc=default\n"
+	systemd := func(m registry.MachineID, hostname, version string) {
+		r.put(registry.MachineKey(m), &registry.Machine{Hostname: hostname, Facts: map[string]string{"systemd": version}})
+	}
+	systemd(machineA, "alpha", "252 (252.38-1~deb12u1)")
+	systemd(machineB, "beta", "245.4-4ubuntu3") // dead: it doesn't count
+	if got := r.file("web.service", newer, Apply{}); got != "" {
+		t.Errorf("on 252: %s", got)
+	}
+	r.alive(machineB)
+	want := "exit 2: two.service:3: beta runs systemd 245: ProtectProc= came with systemd 247, and 245 ignores it; " +
+		"take it out, or run the unit where systemd is newer\nif systemd is to ignore that: --allow-unknown"
+	if got := r.file("two.service", newer, Apply{}); got != want {
+		t.Errorf("with one on 245: got\n%s\nwant\n%s", got, want)
+	}
+	for text, want := range map[string]int{"252": 252, "": 0, "v252": 0, "256~rc1": 256} {
+		if got := systemdVersion(text); got != want {
+			t.Errorf("systemd %q is %d, want %d", text, got, want)
+		}
+	}
+}
+
+func TestContainersAreChecked(t *testing.T) {
+	r := newRig(t)
+	if got := r.file("web.service", "[Container]\nImage=a\n", Apply{}); !strings.HasPrefix(got, "web.service:1: without Network= ") || strings.Contains(got, "\n") {
+		t.Errorf("notes %q", got)
+	}
+}
