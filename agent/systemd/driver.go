@@ -38,9 +38,10 @@ const (
 // Driver runs an agent's steps on this machine's systemd. It is an
 // agent.Manager.
 type Driver struct {
-	unitDir string
-	log     *slog.Logger
-	calls   chan struct{}
+	unitDir  string
+	log      *slog.Logger
+	calls    chan struct{}
+	verifies chan struct{}
 
 	mu      sync.Mutex
 	bus     *bus
@@ -69,7 +70,7 @@ func New(c Config) *Driver {
 		c.UnitDir = "/run/systemd/system"
 	}
 	return &Driver{
-		unitDir: c.UnitDir, log: c.Log, calls: make(chan struct{}, callsMax),
+		unitDir: c.UnitDir, log: c.Log, calls: make(chan struct{}, callsMax), verifies: make(chan struct{}, verifiesMax),
 		tracked: map[unit.Name]*tracked{}, paths: map[godbus.ObjectPath]unit.Name{}, untold: map[unit.Name]bool{}, news: make(chan struct{}, 1),
 	}
 }

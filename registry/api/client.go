@@ -221,6 +221,25 @@ func (c *Client) LocalStatus(ctx context.Context, name unit.Name, w io.Writer) (
 	return copyStream(ctx, res, w)
 }
 
+// Verify copies what systemd says of a unit file to w, as Local has it; a file
+// that the cluster would refuse anyway is an error of ExitUsage.
+func (c *Client) Verify(ctx context.Context, r VerifyRequest, w io.Writer) (int, error) {
+	return c.verify(ctx, "/verify", r, w)
+}
+
+// LocalVerify is Local's of the machine the client is connected to.
+func (c *Client) LocalVerify(ctx context.Context, r VerifyRequest, w io.Writer) (int, error) {
+	return c.verify(ctx, "/local/verify", r, w)
+}
+
+func (c *Client) verify(ctx context.Context, path string, r VerifyRequest, w io.Writer) (int, error) {
+	res, err := c.do(ctx, http.MethodPost, path, r)
+	if err != nil {
+		return 0, err
+	}
+	return copyStream(ctx, res, w)
+}
+
 // RemoveMachine takes a machine out of the cluster. One that is alive is
 // refused unless force is set.
 func (c *Client) RemoveMachine(ctx context.Context, m registry.MachineID, force bool) error {

@@ -280,4 +280,12 @@ func (f fakeLocal) Status(_ context.Context, name unit.Name, w io.Writer) (int, 
 	return 0, nil
 }
 
+func (f fakeLocal) Verify(_ context.Context, r VerifyRequest, w io.Writer) (int, error) {
+	if strings.Contains(string(r.File), "Fine") {
+		return 0, nil
+	}
+	fmt.Fprintf(w, "%s:1: %s objects\n", r.Name, f.name)
+	return ExitFailed, nil
+}
+
 const web = "[Unit]\nDescription=Web\n[Service]\nExecStart=/bin/web\n"

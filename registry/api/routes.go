@@ -42,6 +42,7 @@ func table() []route {
 		{method: http.MethodGet, path: "/metrics", allow: machines, here: (*Server).serveMetrics},
 		{method: http.MethodGet, path: "/local/journal/{unit}", allow: machines, here: (*Server).localJournal},
 		{method: http.MethodGet, path: "/local/status/{unit}", allow: machines, here: (*Server).localStatus},
+		{method: http.MethodPost, path: "/local/verify", allow: machines, here: (*Server).localVerify},
 
 		{method: http.MethodGet, path: "/units", allow: admin, control: (*Server).listUnits},
 		{method: http.MethodGet, path: "/units/{unit}", allow: admin, control: (*Server).getUnit},
@@ -52,6 +53,7 @@ func table() []route {
 		{method: http.MethodDelete, path: "/machines/{machine}", allow: admin, control: (*Server).removeMachine},
 		{method: http.MethodPut, path: "/machines/{machine}/settings", allow: admin, control: (*Server).setMachine},
 		{method: http.MethodPost, path: "/apply", allow: admin, control: (*Server).postApply},
+		{method: http.MethodPost, path: "/verify", allow: admin, control: (*Server).verify},
 		{method: http.MethodPost, path: "/watch", allow: admin, control: (*Server).watch},
 		{method: http.MethodPost, path: "/tokens", allow: admin, control: (*Server).createToken},
 

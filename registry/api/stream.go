@@ -19,6 +19,9 @@ type Local interface {
 	Journal(ctx context.Context, name unit.Name, o JournalOptions, w io.Writer) error
 	// Status writes what `systemctl status` does and returns its exit code.
 	Status(ctx context.Context, name unit.Name, w io.Writer) (exit int, err error)
+	// Verify writes what this machine's systemd says of a unit file, a line each,
+	// and returns 0 when there is nothing but warnings, else 1. It runs nothing.
+	Verify(ctx context.Context, r VerifyRequest, w io.Writer) (exit int, err error)
 }
 
 // remote is the Local of another machine.
@@ -30,6 +33,10 @@ func (r remote) Journal(ctx context.Context, name unit.Name, o JournalOptions, w
 
 func (r remote) Status(ctx context.Context, name unit.Name, w io.Writer) (int, error) {
 	return r.client.LocalStatus(ctx, name, w)
+}
+
+func (r remote) Verify(ctx context.Context, v VerifyRequest, w io.Writer) (int, error) {
+	return r.client.LocalVerify(ctx, v, w)
 }
 
 // stream is an answer that is sent as it comes. What goes wrong once it has
@@ -81,10 +88,14 @@ func journalOptions(r *http.Request) (JournalOptions, error) {
 	return o, nil
 }
 
+func runsNothing() error {
+	return &Problem{Status: http.StatusNotImplemented, Exit: ExitFailed, Message: "this clusterd runs no units"}
+}
+
 // localUnit is the name of a unit in the path of a local endpoint.
 func (s *Server) localUnit(r *http.Request) (unit.Name, error) {
 	if s.Local == nil {
-		return "", &Problem{Status: http.StatusNotImplemented, Exit: ExitFailed, Message: "this clusterd runs no units"}
+		return "", runsNothing()
 	}
 	name, err := unit.ParseName(r.PathValue("unit"))
 	if err != nil {
@@ -220,6 +231,10 @@ func (u unreachable) Journal(context.Context, unit.Name, JournalOptions, io.Writ
 
 func (u unreachable) Status(context.Context, unit.Name, io.Writer) (int, error) { return 0, u.err }
 
+func (u unreachable) Verify(context.Context, VerifyRequest, io.Writer) (int, error) {
+	return 0, u.err
+}
+
 func (s *Server) unitJournal(c *Control, w http.ResponseWriter, r *http.Request) error {
 	o, err := journalOptions(r)
 	if err != nil {
@@ -279,6 +294,11 @@ func (n namedSource) Journal(ctx context.Context, name unit.Name, o JournalOptio
 
 func (n namedSource) Status(ctx context.Context, name unit.Name, w io.Writer) (int, error) {
 	exit, err := n.from.Status(ctx, name, w)
+	return exit, n.name(err)
+}
+
+func (n namedSource) Verify(ctx context.Context, r VerifyRequest, w io.Writer) (int, error) {
+	exit, err := n.from.Verify(ctx, r, w)
 	return exit, n.name(err)
 }
 

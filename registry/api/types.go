@@ -122,6 +122,18 @@ type Applied struct {
 	Notes    []string          `json:"notes,omitempty"` // things worth knowing, e.g. an inert [Install]
 }
 
+// VerifyRequest asks a machine's systemd what it thinks of a unit file, which
+// goes no further.
+type VerifyRequest struct {
+	Name unit.Name `json:"name"`
+	File []byte    `json:"file"`
+	// Machine is which one to ask: as an operator may write it; empty is the
+	// machine that answers.
+	Machine registry.MachineID `json:"machine,omitempty"`
+	// AllowUnknown makes warnings of sections and keys that systemd doesn't know.
+	AllowUnknown bool `json:"allowUnknown,omitempty"`
+}
+
 // Units is a list, with the age of the copy it was answered from when the
 // registry itself did not answer.
 type Units struct {
