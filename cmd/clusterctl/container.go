@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -52,38 +51,12 @@ func isFileOf(file string, name unit.Name) bool {
 	return err == nil && own == name
 }
 
-// checkContainer renders a local file that is a container's, to see whether
-// that can be done.
-func checkContainer(d deployment, f *unit.File) error {
-	if !container.Has(f) && !strings.HasSuffix(d.file, container.Suffix) {
-		return nil
-	}
-	_, err := container.Render(d.name, f)
-	if err != nil {
-		return failure(api.ExitUsage, "%v", called(d.file, err))
-	}
-	return nil
-}
-
-// called gives errors about a unit the name of the file they are in.
-func called(file string, err error) error {
-	var all []error
+// separate takes a joined error apart.
+func separate(err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		all = joined.Unwrap()
-	} else {
-		all = []error{err}
+		return joined.Unwrap()
 	}
-	var renamed []error
-	for _, e := range all {
-		var s *unit.SyntaxError
-		if errors.As(e, &s) {
-			other := *s
-			other.File = file
-			e = &other
-		}
-		renamed = append(renamed, e)
-	}
-	return errors.Join(renamed...)
+	return []error{err}
 }
 
 // renderedText is what systemd gets for a unit file.
@@ -176,6 +149,7 @@ Flags before the image are docker's; what follows the image belongs to the comma
 	name := flags.String("name", "", "what the unit is called; .service may be left out")
 	dry := flags.Bool("dry-run", false, "print the unit and do nothing")
 	replace := flags.Bool("replace", false, "let it take the place of the unit of this name")
+	allow := addAllowUnknown(cmd)
 	why := addWhy(cmd)
 	wait := addWaitFlags(cmd)
 	var given []string
@@ -212,7 +186,7 @@ Flags before the image are docker's; what follows the image belongs to the comma
 		if u, ok := found[n]; ok && u.Known && u.Target != "gone" && u.Hash != hash && !*replace {
 			return failure(api.ExitFailed, "run %s: there is another unit of this name; choose another, or go on with --replace; to look at it: clusterctl cat %s", n, n)
 		}
-		request := api.Apply{Why: *why, Files: map[unit.Hash][]byte{hash: []byte(text)}, Changes: []api.Change{{Name: n, File: hash, Replace: *replace, Target: "launched"}}}
+		request := api.Apply{Why: *why, AllowUnknown: *allow, Files: map[unit.Hash][]byte{hash: []byte(text)}, Changes: []api.Change{{Name: n, File: hash, Replace: *replace, Target: "launched"}}}
 		return p.apply(cmd.Context(), client, "start", request, []unit.Name{n}, wait)
 	}
 	return cmd

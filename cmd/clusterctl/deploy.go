@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,10 @@ func newSubmit(p *program) *cobra.Command {
 	return newDeploy(p, &cobra.Command{
 		Use:   "submit UNIT|FILE...",
 		Short: "Hand unit files to the cluster, without running them",
+		Long: `Hand unit files to the cluster, without running them.
+
+A file is checked first, as clusterctl verify --offline does. Who may submit a unit is root on the
+machines it lands on, since a unit may run anything as anybody.`,
 		Example: `  clusterctl submit ./busybox.service
   clusterctl submit web@.service web@{1..9}
   clusterctl submit --replace ./busybox.service`,
@@ -59,10 +64,14 @@ local template, in this order.`,
 	}, "launched")
 }
 
+// deployFlags are what submit, load and start have in common.
+type deployFlags struct{ replace, allowUnknown bool }
+
 // newDeploy completes the command of one of the verbs that take files. The
 // target is the one the verb raises units to.
 func newDeploy(p *program, cmd *cobra.Command, target string) *cobra.Command {
 	replace := cmd.Flags().Bool("replace", false, "let a local file take the place of the registry's")
+	allow := addAllowUnknown(cmd)
 	why := addWhy(cmd)
 	var wait *waitFlags
 	if target != "" {
@@ -78,7 +87,7 @@ func newDeploy(p *program, cmd *cobra.Command, target string) *cobra.Command {
 			return err
 		}
 		defer client.Close()
-		request, names, err := p.deploy(cmd.Context(), client, cmd.Name(), target, args, *replace)
+		request, names, err := p.deploy(cmd.Context(), client, cmd.Name(), target, args, deployFlags{*replace, *allow})
 		if err != nil {
 			return err
 		}
@@ -90,8 +99,8 @@ func newDeploy(p *program, cmd *cobra.Command, target string) *cobra.Command {
 
 // deploy turns arguments into one request for all units, or an error that
 // names all that is wrong with them.
-func (p *program) deploy(ctx context.Context, client *api.Client, verb, target string, args []string, replace bool) (api.Apply, []unit.Name, error) {
-	request := api.Apply{Files: map[unit.Hash][]byte{}}
+func (p *program) deploy(ctx context.Context, client *api.Client, verb, target string, args []string, flags deployFlags) (api.Apply, []unit.Name, error) {
+	request := api.Apply{Files: map[unit.Hash][]byte{}, AllowUnknown: flags.allowUnknown}
 	deployments, err := p.deployments(ctx, client, verb, target, args)
 	if err != nil {
 		return request, nil, err
@@ -110,9 +119,12 @@ func (p *program) deploy(ctx context.Context, client *api.Client, verb, target s
 	}
 	var errs []error
 	for _, d := range deployments {
-		change, err := p.change(ctx, client, verb, d, found, replace)
+		change, err := p.change(ctx, client, verb, d, found, flags)
 		if err != nil {
-			errs = append(errs, err)
+			// Instances of one template have the same things wrong with them.
+			if !slices.ContainsFunc(errs, func(e error) bool { return e.Error() == err.Error() }) {
+				errs = append(errs, err)
+			}
 			continue
 		}
 		if change.File != "" {
@@ -218,7 +230,7 @@ func readUnitFile(path string) ([]byte, error) {
 
 // change decides what is asked for one unit: its registry file, its local
 // file, the template the registry has, the local template, whichever is first.
-func (p *program) change(ctx context.Context, client *api.Client, verb string, d deployment, found map[unit.Name]api.Unit, replace bool) (api.Change, error) {
+func (p *program) change(ctx context.Context, client *api.Client, verb string, d deployment, found map[unit.Name]api.Unit, flags deployFlags) (api.Change, error) {
 	change := api.Change{Name: d.name}
 	current, inRegistry := found[d.name]
 	inRegistry = inRegistry && current.Known && current.Target != "gone"
@@ -237,27 +249,14 @@ func (p *program) change(ctx context.Context, client *api.Client, verb string, d
 	switch {
 	case (inRegistry || fromTemplate) && source.Hash == hash:
 		return change, nil // the same text
-	case (inRegistry || fromTemplate) && !replace:
+	case (inRegistry || fromTemplate) && !flags.replace:
 		return change, p.differs(ctx, client, verb, d, source)
 	}
-	if err := check(d); err != nil {
+	if err := check(d, flags.allowUnknown); err != nil {
 		return change, err
 	}
-	change.File, change.Replace = hash, replace
+	change.File, change.Replace = hash, flags.replace
 	return change, nil
-}
-
-// check reads the local file as the API will, so that what is wrong is said
-// with the file's own path.
-func check(d deployment) error {
-	f, err := unit.Parse(d.file, d.local)
-	if err != nil {
-		return failure(api.ExitUsage, "%v", err)
-	}
-	if _, err := f.Options(d.name); err != nil { // its warnings come back from the API
-		return failure(api.ExitUsage, "%v", err)
-	}
-	return checkContainer(d, f)
 }
 
 // differs is the error for a local file that is not what the registry has.

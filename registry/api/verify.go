@@ -34,9 +34,8 @@ func (s *Server) verify(c *Control, w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	oldest := oldestSystemd(view)
-	if err := unit.Errors(checkFile(in.Name, f, oldest, in.AllowUnknown)); err != nil {
-		return badRequest("%v", withWayOn(err, in.Name, f, oldest))
+	if err := unit.Errors(checkFile(in.Name, f, oldestSystemd(view), in.AllowUnknown)); err != nil {
+		return badRequest("%v", err)
 	}
 	if in.Machine == "" {
 		return s.verifyHere(in, w, r)
