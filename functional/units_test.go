@@ -135,7 +135,7 @@ func TestC04_BadUnitsHoldUpNobody(t *testing.T) {
 	bad := map[string]string{
 		"c04-fails.service":  "[Service]\nExecStart=/bin/false\nType=oneshot\n",
 		"c04-hangs.service":  "[Service]\nType=oneshot\nTimeoutStartSec=infinity\nExecStart=/bin/sleep infinity\n",
-		"c04-loops.service":  "[Service]\nExecStart=/bin/sh -c 'exit 1'\nRestart=always\nRestartSec=100ms\nStartLimitIntervalSec=0\n",
+		"c04-loops.service":  "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/sh -c 'exit 1'\nRestart=always\nRestartSec=100ms\n",
 		"c04-absent.service": "[Service]\nExecStart=/no/such/program\n",
 	}
 	for name, text := range bad {
