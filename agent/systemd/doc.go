@@ -9,4 +9,7 @@
 // Unit files lie in /run/systemd/system, each with at most one drop-in. The
 // driver writes only where the machine itself has no unit of that name; which
 // files there are the cluster's, the agent knows.
+//
+// For the API, the driver asks systemd's own programs: journalctl, systemctl
+// status, and systemd-analyze verify of files that may never be run.
 package systemd

@@ -28,9 +28,17 @@ func usable(name unit.Name, src []byte) error {
 }
 
 // check refuses files that are new to their units when anything is wrong with
-// them, and notes what is worth knowing about the others.
+// them, and notes what is worth knowing about the others: once for a file, however
+// many instances of a template have it.
 func (c *checked) check(view registry.View) error {
 	oldest := oldestSystemd(view)
+	noted := map[string]bool{}
+	note := func(file unit.Hash, what, text string) {
+		if key := string(file) + what; !noted[key] {
+			noted[key] = true
+			c.notes = append(c.notes, text)
+		}
+	}
 	for _, change := range c.Changes {
 		f := c.parsed[change.Name]
 		if f == nil || isFileOf(view, change.Name, change.File) {
@@ -41,10 +49,10 @@ func (c *checked) check(view registry.View) error {
 			return badRequest("%v", withWayOn(err, change.Name, f, oldest))
 		}
 		for _, p := range problems {
-			c.notes = append(c.notes, p.Error())
+			note(change.File, fmt.Sprint(p.Line, p.What), p.Error())
 		}
 		if len(f.Keys("Install")) > 0 {
-			c.notes = append(c.notes, fmt.Sprintf("%s: [Install] is not enabled on machines; the cluster starts units itself", change.Name))
+			note(change.File, "[Install]", fmt.Sprintf("%s: [Install] is not enabled on machines; the cluster starts units itself", change.Name))
 		}
 	}
 	return nil

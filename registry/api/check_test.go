@@ -104,6 +104,14 @@ func TestFilesAreCheckedForTheOldestSystemd(t *testing.T) {
 	}
 }
 
+func TestInstancesShareNotes(t *testing.T) {
+	r := newRig(t)
+	applied := r.mustSubmit(sh+"[X-Cluster]\nPriority=5\n[Install]\nWantedBy=multi-user.target\n", "", "a@1.service", "a@2.service", "a@3.service")
+	if got := strings.Join(applied.Notes, "\n"); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, "a@1.service:4: Priority= ") {
+		t.Errorf("notes\n%s", got)
+	}
+}
+
 func TestContainersAreChecked(t *testing.T) {
 	r := newRig(t)
 	if got := r.file("web.service", "[Container]\nImage=a\n", Apply{}); !strings.HasPrefix(got, "web.service:1: without Network= ") || strings.Contains(got, "\n") {
