@@ -208,7 +208,7 @@ func TestFailuresSayWhy(t *testing.T) {
 		{"drv-time.service", service("/bin/sleep 9", "Type=oneshot", "TimeoutStartSec=200ms"), "drv-time.service failed: timeout"},
 		{"drv-none.service", service("/no/such/program", "Type=exec"), "drv-none.service failed: exit-code 203"},
 		{"drv-need.service", "[Unit]\nRequires=drv-missing.service\nAfter=drv-missing.service\n" + service("/bin/sleep 9"), "drv-need.service failed: Unit drv-missing.service not found."},
-		{"drv-bad.service", "[Service]\nType=simple\n", "drv-bad.service failed: Unit drv-bad.service has a bad unit file setting."},
+		{"drv-bad.service", "[Service]\nType=simple\n", "drv-bad.service failed: Unit drv-bad.service has a bad unit file setting; see systemd-analyze verify"},
 	} {
 		u := unit.Name(tt.name)
 		r.track(u)
