@@ -165,6 +165,7 @@ func TestParseEnvFile(t *testing.T) {
 
 func FuzzParseEnvFile(f *testing.F) {
 	f.Add("A=1\n#\nB\n")
+	f.Add("\r\r")
 	f.Fuzz(func(t *testing.T, text string) {
 		entries, err := parseEnvFile(text)
 		if err != nil {

@@ -380,13 +380,13 @@ func (o *runOptions) environment(env []string) ([]string, error) {
 func parseEnvFile(text string) ([]string, error) {
 	var entries []string
 	for i, line := range strings.Split(text, "\n") {
-		line = strings.TrimSuffix(line, "\r")
+		line = strings.TrimRight(line, "\r")
 		line = strings.TrimLeft(line, " \t")
 		if line == "" || line[0] == '#' {
 			continue
 		}
 		name, _, _ := strings.Cut(line, "=")
-		if name == "" || strings.ContainsAny(name, " \t\x00") || strings.ContainsRune(line, 0) {
+		if name == "" || strings.ContainsAny(name, " \t\r\x00") || strings.ContainsRune(line, 0) {
 			return nil, fmt.Errorf("line %d: %q is no name of a variable", i+1, name)
 		}
 		entries = append(entries, line)
