@@ -31,9 +31,9 @@ demo: deps build ## boot three machines here, run a unit on them, cut the power 
 lab-down: ## take the machines of the demo down (root)
 	@bin/clusterctl lab down
 
-test: deps build check test-functional ## run all tests (root)
+test: deps build lint test-unit test-functional ## run all tests (root)
 
-check: lint test-unit fuzz ## everything that boots no machine
+check: lint test-unit fuzz ## everything that boots no machine, and some fuzzing
 
 lint: ## formatting, vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted" >&2; exit 1; }
