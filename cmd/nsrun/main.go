@@ -98,7 +98,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 			if arg == "--" || len(arg) > 0 && arg[0] != '-' {
 				break
 			}
-			if arg == "--help" {
+			if arg == "--help" || arg == "-h" && v.name != "run" { // run -h is docker's --hostname
 				v, args = verb{name: "help", do: (*app).help}, []string{name}
 				break
 			}

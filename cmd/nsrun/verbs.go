@@ -17,21 +17,26 @@ import (
 )
 
 // each does something to every container named. The first error doesn't hold up
-// the others. Names that were dealt with are printed, as docker does.
+// the others. Names that were dealt with are printed, as docker does, but not
+// one of which do says errNothing.
 func (a *app) each(names []string, do func(name string) error) error {
 	if len(names) == 0 {
 		return usageError{errors.New("which container? write its name")}
 	}
 	var errs []error
 	for _, name := range names {
-		if err := do(name); err != nil {
+		switch err := do(name); {
+		case err == nil:
+			fmt.Fprintln(a.stdout, name)
+		case !errors.Is(err, errNothing):
 			errs = append(errs, err)
-			continue
 		}
-		fmt.Fprintln(a.stdout, name)
 	}
 	return errors.Join(errs...)
 }
+
+// errNothing says that there was nothing to do, which is as good.
+var errNothing = errors.New("nothing to do")
 
 func stopFlags(limit *time.Duration) []flag {
 	return []flag{
@@ -93,7 +98,7 @@ func (a *app) rm(args []string) error {
 		c, err := a.dir.Get(name)
 		switch {
 		case force && errors.Is(err, runtime.ErrUnknown):
-			return nil
+			return errNothing
 		case err != nil && !errors.Is(err, runtime.ErrUnknown):
 			return a.dir.Remove(name) // its record is damaged
 		case err != nil:
