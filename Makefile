@@ -47,8 +47,16 @@ fuzz: ## each fuzz test for a moment
 	@grep -rn --include='*_test.go' '^func Fuzz' . | sed -E 's|^(.*)/[^/]*:[0-9]+:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' | \
 	while read -r package name; do $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime 2s $$package || exit 1; done
 
+# A test that fails is run once more, alone, to tell a defect from a machine that
+# was busy with something else for a moment; both runs are shown.
 test-functional: build ## tests on lab machines (root)
-	$(GO) test -count=1 -timeout 20m ./functional/...
+	@set -o pipefail; log=$$(mktemp); trap 'rm -f $$log' EXIT; \
+	$(GO) test -count=1 -timeout 20m ./functional/... 2>&1 | tee $$log && exit 0; \
+	tests=$$(sed -nE 's/^--- FAIL: (Test[A-Za-z0-9_]+).*/\1/p' $$log | sort -u | paste -sd'|'); \
+	packages=$$(sed -nE 's|^FAIL[[:space:]]+github.com/clusterd/clusterd/(functional[^[:space:]]*).*|./\1|p' $$log | sort -u); \
+	[ -n "$$tests" ] && [ -n "$$packages" ] || exit 1; \
+	echo "failed, and run once more: $$tests"; \
+	$(GO) test -count=1 -timeout 10m -run "^($$tests)$$" $$packages
 
 bench: PACKAGES += crun
 bench: deps build ## measure the real thing on lab machines, ten minutes at most (root)
