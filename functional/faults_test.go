@@ -118,7 +118,7 @@ func TestCalm(t *testing.T) {
 	run("A16_StoppedClusterdIsAway", func(c *cluster) { c.stoppedIsAway(where) })
 	run("C01_EtcdStoppedEverywhere", func(c *cluster) {
 		c.everywhere("systemctl", "stop", "clusterd")
-		pause(c, 20*time.Second)
+		pause(c, 60*time.Second)
 		c.everywhere("systemctl", "start", "clusterd")
 	})
 	run("A13_EtcdCutOffForAMinute", func(c *cluster) { c.etcdCutOff(where) })
