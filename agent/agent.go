@@ -354,7 +354,10 @@ func (a *Agent) assign(e registry.Event) {
 		m.want, m.broken = nil, err.Error()
 		return
 	}
-	want := Desired{File: unit.Hash(r.File), Target: r.Target, Generation: r.Generation, Restart: r.RestartGeneration}
+	want := Desired{
+		File: unit.Hash(r.File), Target: r.Target, Generation: r.Generation, Restart: r.RestartGeneration,
+		AllowUnknown: r.AllowUnknown, VerifiedBy: r.VerifiedBy,
+	}
 	if m.want == nil || *m.want != want {
 		m.gone, m.reason, m.tried = false, "", 0
 	}

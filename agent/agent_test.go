@@ -509,3 +509,36 @@ func TestServiceManagerGoneAndBack(t *testing.T) {
 		_ = w.stop()
 	})
 }
+
+// TestFileThatDoesNotFitStopsNothing submits an update that this machine's
+// systemd would misread. What runs goes on, and the cluster is told.
+func TestFileThatDoesNotFitStopsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.machine.Facts = map[string]string{"systemd": "249"}
+		w.start()
+		defer func() { _ = w.stop() }()
+		give := func(text, verifiedBy string, generation uint64) {
+			w.put(registry.AssignmentKey(me, web), &registry.Assignment{
+				File: string(w.file(text)), Target: registry.Target_LAUNCHED, Generation: generation, VerifiedBy: verifiedBy,
+			})
+			w.settle()
+		}
+		give("v1", "249", 1)
+		w.want("verified by the same systemd before", strings.Join(w.manager.looked, "; "), "")
+		w.want("steps", w.manager.took(), "write web.service@"+hashOf("v1")+"; start web.service")
+		pid := w.manager.pidOf(web)
+
+		give("unfit", "255", 2)
+		w.want("verified by another", w.manager.looked[0], "verify web.service")
+		w.want("steps for what doesn't fit", w.manager.took(), "")
+		w.want("observed", w.observed(web), "loaded/active/running generation 2: unfit(runs systemd 249)")
+		if now := w.manager.pidOf(web); now != pid {
+			t.Errorf("PID was %d, is %d", pid, now)
+		}
+		give("v3", "", 3)
+		w.want("verified by none", strings.Join(w.manager.looked[len(w.manager.looked)-1:], "; "), "verify web.service")
+		w.want("steps for what fits", w.manager.took(), "stop web.service; write web.service@"+hashOf("v3")+"; start web.service")
+		w.want("observed at last", w.observed(web), "loaded/active/running generation 3")
+	})
+}

@@ -6,6 +6,11 @@
 // itself, and reports what it sees. What it has done is kept under its run
 // directory, so that another clusterd goes on where this one ended.
 //
+// A file that no systemd of this machine's version has looked at is shown to it
+// before anything else is done. What it would refuse or ignore makes the machine
+// refuse the unit ([Unfit]), as one does whose name it has for itself: the
+// engine then looks for another machine, and what runs here goes on meanwhile.
+//
 // Nothing but a step of a plan stops a unit: neither a registry that is gone,
 // empty or another cluster's, nor the end of the agent itself.
 //

@@ -12,12 +12,14 @@ import (
 )
 
 // fakeManager is a service manager in memory. How a unit behaves stands in its
-// file: "hang" never starts, "fail" fails to, "job" ends at once.
+// file: "hang" never starts, "fail" fails to, "job" ends at once; "unfit" is
+// nothing for this manager.
 type fakeManager struct {
 	mu      sync.Mutex
 	units   map[unit.Name]*fakeUnit
 	taken   map[unit.Name]string
 	log     []string // what changed: "start web.service"
+	looked  []string // what was verified
 	pid     uint32
 	changed map[unit.Name]bool
 	wake    chan struct{}
@@ -93,6 +95,11 @@ func (f *fakeManager) Do(ctx context.Context, s Action) error {
 		f.log = append(f.log, s.String())
 	}
 	switch s.Verb {
+	case Verify:
+		f.looked = append(f.looked, s.String())
+		if strings.Contains(string(s.File), "unfit") {
+			return &Unfit{"runs systemd 249"}
+		}
 	case Write:
 		x.File, x.DropIn = s.File, s.DropIn
 	case Remove:

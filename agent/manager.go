@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/clusterd/clusterd/registry"
 	"github.com/clusterd/clusterd/unit"
 )
 
@@ -15,7 +16,7 @@ type Manager interface {
 	Observe(ctx context.Context, units []unit.Name) (map[unit.Name]State, error)
 	// Do carries out one step and returns once it is done. Several may be under
 	// way at once, one for each unit. A *Failure in the error's chain is the
-	// unit's own: to try again would not help.
+	// unit's own: to try again would not help. An *Unfit is Verify's.
 	Do(ctx context.Context, step Action) error
 	// Watch calls changed for each unit whose Status may have changed, until ctx
 	// ends. It makes up for what was missed while the manager did not answer.
@@ -30,6 +31,14 @@ type Failure struct {
 }
 
 func (f *Failure) Error() string { return fmt.Sprintf("%s failed: %s", f.Unit, f.Why) }
+
+// Unfit says that this machine's systemd would refuse or ignore something in a
+// unit's file.
+type Unfit struct {
+	Why string // such as "runs systemd 249: web.service:12: Unknown key ..."
+}
+
+func (u *Unfit) Error() string { return registry.RefusalReason(registry.RuleUnfit, u.Why) }
 
 // State is how a unit is on this machine.
 type State struct {

@@ -23,6 +23,11 @@ type Desired struct {
 	Target     registry.Target // LOADED, LAUNCHED or GONE
 	Generation uint64
 	Restart    uint64 // the generation that asks for a restart; 0 none
+	// AllowUnknown lets systemd ignore what it doesn't know in the file.
+	AllowUnknown bool
+	// VerifiedBy is the version of the systemd that took the file as it stands
+	// when it was submitted; empty when none was asked.
+	VerifiedBy string
 }
 
 // Observed is what this machine has of one unit.
@@ -57,6 +62,7 @@ const (
 	Stop          Verb = "stop"           // and wait until that is done
 	ResetFailed   Verb = "reset-failed"   // so that a failed unit can be unloaded
 	AwaitUnloaded Verb = "await-unloaded" // a bounded time; what is still referred to stays, Check then reloads
+	Verify        Verb = "verify"         // that this machine's systemd takes the file as it stands; the agent puts it first of all
 	Pull          Verb = "pull"           // images; the agent puts it first where a plan starts a container
 	Write         Verb = "write"          // unit file and drop-in
 	Check         Verb = "check"          // that this file is what is loaded; reloads if it is not
@@ -78,7 +84,8 @@ type Action struct {
 	Refresh bool
 	// File and DropIn are what Write writes; the agent adds them to the plan.
 	// An empty DropIn means none. WantedBy and RequiredBy are the units that
-	// are to pull this one in, unless they are the machine's own.
+	// are to pull this one in, unless they are the machine's own. Verify looks
+	// at File, as it was submitted.
 	File, DropIn         []byte
 	WantedBy, RequiredBy []unit.Name
 	// Begun, if set, is called once the service manager has taken a Start or

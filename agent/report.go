@@ -50,7 +50,7 @@ func report(name unit.Name, v view, incarnation string) *registry.Observed {
 	}
 	o.Reason = firstOf(v.broken, v.reason)
 	if taken != "" {
-		o.Reason = "name-taken(" + taken + ")"
+		o.Reason = registry.RefusalReason(registry.RuleNameTaken, taken)
 		return o // what runs under this name is not the cluster's
 	}
 	if o.Reason == "" && v.frozen != "" {

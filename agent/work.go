@@ -114,6 +114,7 @@ func (a *Agent) plan(u unit.Name, m *managed) []Action {
 	if err != nil {
 		here = loadable{}
 	}
+	var written []byte
 	for i := range steps {
 		if steps[i].Verb != Write {
 			continue
@@ -126,6 +127,7 @@ func (a *Agent) plan(u unit.Name, m *managed) []Action {
 		if src == nil {
 			return nil // it is being fetched
 		}
+		written = src
 		if here, err = load(u, src); err != nil {
 			m.failed(err)
 			return nil
@@ -138,12 +140,29 @@ func (a *Agent) plan(u unit.Name, m *managed) []Action {
 			a.Log.Warn("unit changed by its drop-in", "unit", u, "note", note)
 		}
 	}
-	return a.withPull(steps, here)
+	return a.withVerify(a.withPull(steps, here), written)
+}
+
+// withVerify puts before the steps of a unit that gets a file a look at it by
+// this machine's systemd. One of the same version had nothing against it when
+// it was submitted, as a rule, and is not asked again. It comes first of all: a
+// file that doesn't do stops nothing.
+func (a *Agent) withVerify(steps []Action, src []byte) []Action {
+	want := steps[0].Desired
+	if src == nil || want.VerifiedBy != "" && want.VerifiedBy == a.Machine.Facts["systemd"] {
+		return steps
+	}
+	verify := Action{Verb: Verify, Unit: steps[0].Unit, Desired: want, Reason: "its file is new to this machine's systemd", File: src}
+	return append([]Action{verify}, steps...)
 }
 
 // failed notes why a unit's steps can't be done for now.
 func (m *managed) failed(err error) {
+	var unfit *Unfit
 	m.reason, m.tried = err.Error(), m.want.Generation
+	if errors.As(err, &unfit) {
+		m.reason = unfit.Error() // for the engine, to the letter
+	}
 }
 
 // content is the wanted file; nil when it has to be fetched first.
@@ -359,7 +378,7 @@ func (a *Agent) carryOut(ctx context.Context, u unit.Name, steps []Action, gate 
 			written()
 		}
 		switch {
-		case s.Verb == Pull:
+		case s.Verb == Pull || s.Verb == Verify:
 			written() // what it writes can wait, and others can't for it
 		case (s.Verb == Start || s.Verb == Restart) && reason != "":
 			continue // what was loaded can't be started

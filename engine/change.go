@@ -133,7 +133,8 @@ func (x *index) putOn(u *unitEntry, id registry.MachineID, c *change) {
 	want := &registry.Assignment{
 		Version: registry.RecordVersion, File: u.rec.File, Target: u.rec.Target,
 		Generation: u.rec.Generation, RestartGeneration: u.rec.RestartGeneration,
-		Global: x.cluster.Unit(u.name).Options.Global,
+		Global:       x.cluster.Unit(u.name).Options.Global,
+		AllowUnknown: u.rec.AllowUnknown, VerifiedBy: u.rec.VerifiedBy,
 	}
 	has := u.assigned[id]
 	if has.Assignment != nil && proto.Equal(has.Assignment, want) {
@@ -218,7 +219,7 @@ func (x *index) cleanUp(u *unitEntry, id registry.MachineID, d placement.Decisio
 // holdsUnit says whether the machine has the unit, in an observation without
 // an assignment.
 func holdsUnit(o observation) bool {
-	if _, taken := nameTaken(o.Reason); taken || o.Gone {
+	if rule, _, _ := registry.CutRefusal(o.Reason); rule == registry.RuleNameTaken || o.Gone {
 		return false
 	}
 	return o.Unclaimed || o.Load == "loaded" || o.Active != "" && o.Active != "inactive" && o.Active != "failed"

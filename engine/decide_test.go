@@ -166,6 +166,23 @@ func TestDecide(t *testing.T) {
 			want: `put assignments/m2/a.service launched g1 + put assignments/m1/a.service gone g1`,
 		},
 		{
+			name: "what one machine's systemd would misread goes to another",
+			given: `machine m1
+				machine m2
+				unit a.service launched
+				assigned m1 a.service launched
+				observed m1 a.service inactive reason=unfit(runs)`,
+			want: `put assignments/m2/a.service launched g1 + put assignments/m1/a.service gone g1`,
+		},
+		{
+			name: "and stays when there is no other: an older file of its may be running there",
+			given: `machine m1
+				unit a.service launched
+				assigned m1 a.service launched
+				observed m1 a.service active reason=unfit(runs)`,
+			want: `put pending/a.service it should leave m1, but no machine fits: runs (m1)`,
+		},
+		{
 			name: "A-22: globals go everywhere",
 			given: `machine m1
 				machine m2

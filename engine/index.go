@@ -37,15 +37,16 @@ type index struct {
 	limit    limiter
 	late     bool // the limit kept units where they are
 
-	// taken are the names machines have for themselves, with the path of the
-	// file and the generation of the unit that met it. They are remembered after
-	// the unit went elsewhere, so that it isn't sent back.
-	taken map[unit.Name]map[registry.MachineID]takenName
+	// refused are the units that machines refused, with what they said and the
+	// generation it was about. It is remembered after the unit went elsewhere, so
+	// that it isn't sent back.
+	refused map[unit.Name]map[registry.MachineID]refusal
 }
 
-type takenName struct {
-	path       string
-	generation uint64
+// refusal is what a machine said; it was taken back when rule is empty.
+type refusal struct {
+	rule, detail string
+	generation   uint64
 }
 
 // unitEntry is all that the registry has about one unit.
@@ -109,7 +110,7 @@ func newIndex(log *slog.Logger, timing Timing, gossip Gossip, first identity) *i
 		globals:  map[unit.Name]bool{},
 		lacking:  map[unit.Hash]map[unit.Name]bool{},
 		unused:   map[unit.Hash]time.Time{},
-		taken:    map[unit.Name]map[registry.MachineID]takenName{},
+		refused:  map[unit.Name]map[registry.MachineID]refusal{},
 		limit:    limiter{perSecond: timing.EvictionsPerSecond},
 	}
 }
@@ -305,48 +306,42 @@ func (x *index) applyObserved(m *machineEntry, u *unitEntry, e registry.Event) {
 	o := observation{read[registry.Observed](x, e), e.Modified}
 	u.observed[m.id] = o
 	m.units[u.name]++
-	path, ok := nameTaken(o.GetReason())
+	rule, detail, ok := registry.CutRefusal(o.GetReason())
 	switch {
-	case ok && x.taken[u.name] == nil:
-		x.taken[u.name] = map[registry.MachineID]takenName{m.id: {path, o.Generation}}
+	case ok && x.refused[u.name] == nil:
+		x.refused[u.name] = map[registry.MachineID]refusal{m.id: {rule, detail, o.Generation}}
 	case ok:
-		x.taken[u.name][m.id] = takenName{path, o.Generation}
-	case o.Observed != nil && !o.Gone && x.taken[u.name] != nil:
-		x.taken[u.name][m.id] = takenName{}
+		x.refused[u.name][m.id] = refusal{rule, detail, o.Generation}
+	case o.Observed != nil && !o.Gone && x.refused[u.name] != nil:
+		x.refused[u.name][m.id] = refusal{}
 	}
 }
 
-// syncTaken tells placement of the names machines have for themselves. An
-// operator's next change of the unit makes the engine try again.
-func (x *index) syncTaken(u *unitEntry) {
-	for id, t := range x.taken[u.name] {
-		if t.path == "" || u.rec.GetGeneration() > t.generation {
-			delete(x.taken[u.name], id)
-			t.path = ""
+// syncRefused tells placement which machines refuse a unit. An operator's next
+// change of the unit makes the engine try again.
+func (x *index) syncRefused(u *unitEntry) {
+	for id, r := range x.refused[u.name] {
+		if r.rule == "" || u.rec.GetGeneration() > r.generation {
+			delete(x.refused[u.name], id)
+			r = refusal{}
 		}
-		x.cluster.SetTaken(id, u.name, t.path)
+		x.cluster.SetRefused(id, u.name, r.rule, r.detail)
 	}
-	if len(x.taken[u.name]) == 0 {
-		delete(x.taken, u.name)
+	if len(x.refused[u.name]) == 0 {
+		delete(x.refused, u.name)
 	}
 }
 
-// untake forgets what a machine had for itself before it was booted again.
-func (x *index) untake(id registry.MachineID) {
-	x.cluster.Untake(id)
-	for name, machines := range x.taken {
+// forgive forgets what a machine refused before it was booted again, or had
+// another systemd.
+func (x *index) forgive(id registry.MachineID) {
+	x.cluster.Forgive(id)
+	for name, machines := range x.refused {
 		if _, ok := machines[id]; ok {
 			delete(machines, id)
 			x.dirty[name] = true
 		}
 	}
-}
-
-// nameTaken takes name-taken(path) apart, the reason of a unit whose name the
-// machine has for itself.
-func nameTaken(reason string) (string, bool) {
-	path, ok := strings.CutPrefix(reason, "name-taken(")
-	return strings.TrimSuffix(path, ")"), ok
 }
 
 // options parses a unit's file, as far as that is needed, for this unit.
@@ -397,7 +392,7 @@ func (x *index) syncUnit(name unit.Name) {
 	for id, a := range u.assigned {
 		x.cluster.Put(id, name, placement.Place{Since: a.created, Leaving: a.GetTarget() == registry.Target_GONE})
 	}
-	x.syncTaken(u)
+	x.syncRefused(u)
 	setMember(x.globals, name, after.Wanted && after.Options.Global)
 	if !after.Wanted {
 		delete(x.unplaced, name)

@@ -59,8 +59,12 @@ func (x *index) applyMachine(prefix, rest string, e registry.Event, now time.Tim
 	x.restless[m.id] = true
 	switch {
 	case prefix == registry.MachinesPrefix:
+		before := m.rec.GetFacts()["systemd"]
 		m.modified = modified(e)
 		m.rec = read[registry.Machine](x, e)
+		if after := m.rec.GetFacts()["systemd"]; before != "" && after != "" && before != after {
+			x.forgive(m.id)
+		}
 	case prefix == registry.AlivePrefix:
 		m.living = !e.Deleted
 		m.missing = now
@@ -154,7 +158,7 @@ func (x *index) judgeMachine(m *machineEntry, now time.Time) {
 	booted := m.living && m.alive.GetIncarnation() != m.boot
 	if booted {
 		if m.boot != "" {
-			x.untake(m.id)
+			x.forgive(m.id)
 		}
 		m.boot = m.alive.GetIncarnation()
 	}

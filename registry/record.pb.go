@@ -275,6 +275,8 @@ type Unit struct {
 	Who               string                 `protobuf:"bytes,7,opt,name=who,proto3" json:"who,omitempty"`                                                       // who made the last change
 	Why               string                 `protobuf:"bytes,8,opt,name=why,proto3" json:"why,omitempty"`
 	ChangedUnixMs     int64                  `protobuf:"varint,9,opt,name=changed_unix_ms,json=changedUnixMs,proto3" json:"changed_unix_ms,omitempty"`
+	AllowUnknown      bool                   `protobuf:"varint,10,opt,name=allow_unknown,json=allowUnknown,proto3" json:"allow_unknown,omitempty"` // its file may have what systemd would ignore
+	VerifiedBy        string                 `protobuf:"bytes,11,opt,name=verified_by,json=verifiedBy,proto3" json:"verified_by,omitempty"`        // the version of the systemd that had nothing against its file; empty: none was asked
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -370,6 +372,20 @@ func (x *Unit) GetChangedUnixMs() int64 {
 		return x.ChangedUnixMs
 	}
 	return 0
+}
+
+func (x *Unit) GetAllowUnknown() bool {
+	if x != nil {
+		return x.AllowUnknown
+	}
+	return false
+}
+
+func (x *Unit) GetVerifiedBy() string {
+	if x != nil {
+		return x.VerifiedBy
+	}
+	return ""
 }
 
 type UnitVersion struct {
@@ -853,6 +869,8 @@ type Assignment struct {
 	Generation        uint64                 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
 	RestartGeneration uint64                 `protobuf:"varint,5,opt,name=restart_generation,json=restartGeneration,proto3" json:"restart_generation,omitempty"`
 	Global            bool                   `protobuf:"varint,6,opt,name=global,proto3" json:"global,omitempty"`
+	AllowUnknown      bool                   `protobuf:"varint,7,opt,name=allow_unknown,json=allowUnknown,proto3" json:"allow_unknown,omitempty"` // as the unit's
+	VerifiedBy        string                 `protobuf:"bytes,8,opt,name=verified_by,json=verifiedBy,proto3" json:"verified_by,omitempty"`        // as the unit's
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -929,6 +947,20 @@ func (x *Assignment) GetGlobal() bool {
 	return false
 }
 
+func (x *Assignment) GetAllowUnknown() bool {
+	if x != nil {
+		return x.AllowUnknown
+	}
+	return false
+}
+
+func (x *Assignment) GetVerifiedBy() string {
+	if x != nil {
+		return x.VerifiedBy
+	}
+	return ""
+}
+
 // Observed is kept under observed/<machine>/<unit>, written by the machine
 // when it changes.
 type Observed struct {
@@ -942,7 +974,7 @@ type Observed struct {
 	MainStartUnixUs int64                  `protobuf:"varint,7,opt,name=main_start_unix_us,json=mainStartUnixUs,proto3" json:"main_start_unix_us,omitempty"` // systemd's ExecMainStartTimestamp
 	Result          string                 `protobuf:"bytes,8,opt,name=result,proto3" json:"result,omitempty"`                                               // systemd's Result, "success" when all is well
 	ExitStatus      int32                  `protobuf:"varint,9,opt,name=exit_status,json=exitStatus,proto3" json:"exit_status,omitempty"`
-	Reason          string                 `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"` // why a step failed, in words; empty when none did
+	Reason          string                 `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"` // why a step failed, in words; empty when none did; see RefusalReason
 	Incarnation     string                 `protobuf:"bytes,11,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Generation      uint64                 `protobuf:"varint,12,opt,name=generation,proto3" json:"generation,omitempty"`                        // the last generation whose steps were done (or failed: see reason)
 	Unclaimed       bool                   `protobuf:"varint,13,opt,name=unclaimed,proto3" json:"unclaimed,omitempty"`                          // runs here without an assignment
@@ -1359,7 +1391,7 @@ const file_registry_record_proto_rawDesc = "" +
 	"\bpromoted\x18\x05 \x01(\bR\bpromoted\x12\x10\n" +
 	"\x03api\x18\x06 \x01(\tR\x03api\x12\x12\n" +
 	"\x04gate\x18\a \x01(\tR\x04gate\x12\x16\n" +
-	"\x06gossip\x18\b \x01(\tR\x06gossip\"\xbc\x02\n" +
+	"\x06gossip\x18\b \x01(\tR\x06gossip\"\x82\x03\n" +
 	"\x04Unit\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04file\x18\x02 \x01(\tR\x04file\x121\n" +
@@ -1371,7 +1403,11 @@ const file_registry_record_proto_rawDesc = "" +
 	"\ahistory\x18\x06 \x03(\v2\x1e.clusterd.registry.UnitVersionR\ahistory\x12\x10\n" +
 	"\x03who\x18\a \x01(\tR\x03who\x12\x10\n" +
 	"\x03why\x18\b \x01(\tR\x03why\x12&\n" +
-	"\x0fchanged_unix_ms\x18\t \x01(\x03R\rchangedUnixMs\"_\n" +
+	"\x0fchanged_unix_ms\x18\t \x01(\x03R\rchangedUnixMs\x12#\n" +
+	"\rallow_unknown\x18\n" +
+	" \x01(\bR\fallowUnknown\x12\x1f\n" +
+	"\vverified_by\x18\v \x01(\tR\n" +
+	"verifiedBy\"_\n" +
 	"\vUnitVersion\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12*\n" +
 	"\x11submitted_unix_ms\x18\x02 \x01(\x03R\x0fsubmittedUnixMs\x12\x10\n" +
@@ -1420,7 +1456,7 @@ const file_registry_record_proto_rawDesc = "" +
 	"\aRemoved\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x10\n" +
 	"\x03who\x18\x02 \x01(\tR\x03who\x12&\n" +
-	"\x0fremoved_unix_ms\x18\x03 \x01(\x03R\rremovedUnixMs\"\xd4\x01\n" +
+	"\x0fremoved_unix_ms\x18\x03 \x01(\x03R\rremovedUnixMs\"\x9a\x02\n" +
 	"\n" +
 	"Assignment\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
@@ -1430,7 +1466,10 @@ const file_registry_record_proto_rawDesc = "" +
 	"generation\x18\x04 \x01(\x04R\n" +
 	"generation\x12-\n" +
 	"\x12restart_generation\x18\x05 \x01(\x04R\x11restartGeneration\x12\x16\n" +
-	"\x06global\x18\x06 \x01(\bR\x06global\"\xa7\x03\n" +
+	"\x06global\x18\x06 \x01(\bR\x06global\x12#\n" +
+	"\rallow_unknown\x18\a \x01(\bR\fallowUnknown\x12\x1f\n" +
+	"\vverified_by\x18\b \x01(\tR\n" +
+	"verifiedBy\"\xa7\x03\n" +
 	"\bObserved\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04load\x18\x02 \x01(\tR\x04load\x12\x16\n" +

@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,6 +43,7 @@ type Driver struct {
 	log      *slog.Logger
 	calls    chan struct{}
 	verifies chan struct{}
+	verdicts verdicts
 
 	mu      sync.Mutex
 	bus     *bus
@@ -71,7 +73,8 @@ func New(c Config) *Driver {
 	}
 	return &Driver{
 		unitDir: c.UnitDir, log: c.Log, calls: make(chan struct{}, callsMax), verifies: make(chan struct{}, verifiesMax),
-		tracked: map[unit.Name]*tracked{}, paths: map[godbus.ObjectPath]unit.Name{}, untold: map[unit.Name]bool{}, news: make(chan struct{}, 1),
+		verdicts: verdicts{known: map[[sha256.Size]byte]string{}},
+		tracked:  map[unit.Name]*tracked{}, paths: map[godbus.ObjectPath]unit.Name{}, untold: map[unit.Name]bool{}, news: make(chan struct{}, 1),
 	}
 }
 
@@ -156,6 +159,8 @@ func (d *Driver) Do(ctx context.Context, s agent.Action) error {
 			return fmt.Errorf("reset %s: %w", s.Unit, err)
 		}
 		return nil
+	case agent.Verify:
+		return d.fit(ctx, s)
 	case agent.AwaitUnloaded:
 		return d.awaitUnloaded(ctx, b, s.Unit)
 	case agent.Check:

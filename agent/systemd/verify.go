@@ -3,15 +3,20 @@ package systemd
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/clusterd/clusterd/agent"
 	"github.com/clusterd/clusterd/registry/api"
 	"github.com/clusterd/clusterd/unit"
 	"github.com/clusterd/clusterd/unit/container"
@@ -19,66 +24,126 @@ import (
 
 const (
 	verifyMax      = 20 * time.Second
-	verifiesMax    = 2        // at once; each has systemd-analyze read this machine's units
+	verifiesMax    = 2        // at once; each has systemd-analyze read units
 	verifyBytesMax = 64 << 10 // of what systemd-analyze prints
+	verifyBatchMax = 200      // files in one run of systemd-analyze
 )
 
-// Verify has systemd-analyze(1) of this machine look at a unit file, and writes
-// what it says of it to w, a line each: "name:line: what", with "warning: " in
+// Verify has systemd-analyze(1) of this machine look at unit files, and writes
+// what it says of them to w, a line each: "name:line: what", with "warning: " in
 // front where the unit can run all the same, on another machine at least. The
 // exit code is 0 when there is nothing but warnings, else 1. Nothing is run.
 func (d *Driver) Verify(ctx context.Context, r api.VerifyRequest, w io.Writer) (exit int, err error) {
-	text, userLine, err := textFor(r.Name, r.File)
-	if err != nil {
-		return 1, err
+	for files := range slices.Chunk(r.Files, verifyBatchMax) {
+		said, err := d.analyze(ctx, files, r.AllowUnknown, r.Alone)
+		if err != nil {
+			return 1, err
+		}
+		for _, f := range said {
+			if _, err := fmt.Fprintln(w, f); err != nil {
+				return 1, err
+			}
+			if !f.harmless {
+				exit = 1
+			}
+		}
 	}
+	return exit, nil
+}
+
+// looked is a file as systemd-analyze gets it.
+type looked struct {
+	unit unit.Name
+	as   string // the name it has there
+	path string
+	line func(int) int // the user's line behind one of its lines
+}
+
+// analyze runs systemd-analyze once. Alone, it sees none of the machine's units.
+func (d *Driver) analyze(ctx context.Context, files []api.VerifyFile, allowUnknown, alone bool) ([]finding, error) {
 	ctx, cancel := context.WithTimeout(ctx, verifyMax)
 	defer cancel()
 	select {
 	case d.verifies <- struct{}{}:
 		defer func() { <-d.verifies }()
 	case <-ctx.Done():
-		return 1, fmt.Errorf("verify %s: this machine is busy; try again: %w", r.Name, ctx.Err())
+		return nil, fmt.Errorf("verify %s: this machine is busy; try again: %w", named(files), ctx.Err())
 	}
 	dir, err := os.MkdirTemp("", "verify-")
 	if err != nil {
-		return 1, fmt.Errorf("verify %s: %w", r.Name, err)
+		return nil, fmt.Errorf("verify %s: %w", named(files), err)
 	}
 	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, string(verifiedAs(r.Name)))
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		return 1, fmt.Errorf("verify %s: %w", r.Name, err)
+	there, args, err := layOut(dir, files)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, "systemd-analyze", append([]string{"verify", "--man=no"}, args...)...)
+	cmd.Env = toolEnv()
+	if alone {
+		// An empty path adds nothing to the directory of the files. Loading what
+		// they depend on would take longer than all the rest.
+		cmd.Env = append(cmd.Env, "SYSTEMD_UNIT_PATH=")
 	}
 	printed := &firstBytes{left: verifyBytesMax}
-	code, err := d.tool(ctx, printed, "systemd-analyze", "verify", "--man=no", path)
+	cmd.Stdout, cmd.Stderr = printed, printed
+	cmd.WaitDelay = time.Second
+	err = cmd.Run()
+	var code *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		return 1, fmt.Errorf("verify %s: systemd-analyze did not end in %v: %w", r.Name, verifyMax, ctx.Err())
-	case err != nil && code == 0:
-		return 1, fmt.Errorf("verify %s: %w", r.Name, err)
+		return nil, fmt.Errorf("verify %s: systemd-analyze did not end in %v: %w", named(files), verifyMax, ctx.Err())
+	case err != nil && !(errors.As(err, &code) && code.Exited()):
+		return nil, fmt.Errorf("verify %s: run systemd-analyze: %w", named(files), err)
 	}
-	said, bad := verdict(printed.String(), path, r, userLine)
-	if code != 0 && len(said) == 0 {
-		return 1, fmt.Errorf("verify %s: systemd-analyze exited with %d: %s", r.Name, code, firstOf(lastOf(printed.String()), "it doesn't say why"))
+	said, told := verdict(printed.String(), there, allowUnknown, alone)
+	if err != nil && !told {
+		return nil, fmt.Errorf("verify %s: systemd-analyze: %w: %s", named(files), err, firstOf(lastOf(printed.String()), "it doesn't say why"))
 	}
-	for _, line := range said {
-		if _, err := fmt.Fprintln(w, line); err != nil {
-			return 1, err
-		}
-	}
-	if bad {
-		return 1, nil
-	}
-	return 0, nil
+	return said, nil
 }
 
-// verifiedAs is the name a file gets for systemd-analyze: it looks at a
-// template by an instance only.
-func verifiedAs(u unit.Name) unit.Name {
-	if u.IsTemplate() {
-		return u.InstanceOf("i")
+// named are the first of some files, for errors.
+func named(files []api.VerifyFile) string {
+	text := ""
+	if len(files) > 0 {
+		text = string(files[0].Name)
 	}
-	return u
+	if len(files) > 1 {
+		text += fmt.Sprintf(" and %d others", len(files)-1)
+	}
+	return text
+}
+
+// layOut puts the files into a directory.
+func layOut(dir string, files []api.VerifyFile) (there []looked, paths []string, err error) {
+	taken := map[string]bool{}
+	for _, f := range files {
+		text, line, err := textFor(f.Name, f.File)
+		if err != nil {
+			return nil, nil, err
+		}
+		as := verifiedAs(f.Name, taken)
+		taken[as] = true
+		path := filepath.Join(dir, as)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			return nil, nil, fmt.Errorf("verify %s: %w", f.Name, err)
+		}
+		there, paths = append(there, looked{f.Name, as, path, line}), append(paths, path)
+	}
+	return there, paths, nil
+}
+
+// verifiedAs is the name a file gets for systemd-analyze, which looks at a
+// template by an instance only: one that no other file has.
+func verifiedAs(u unit.Name, taken map[string]bool) string {
+	as := string(u)
+	for i := "i"; u.IsTemplate(); i += "i" {
+		if as = string(u.InstanceOf(i)); !taken[as] {
+			break
+		}
+	}
+	return as
 }
 
 // textFor is what systemd gets for a file, and the user's line behind each of
@@ -103,54 +168,153 @@ func textFor(u unit.Name, src []byte) (text []byte, userLine func(int) int, err 
 	}, nil
 }
 
-// verdict picks what is about the file from all that systemd-analyze printed,
-// which tells of units that are loaded along with it, too. A line each; bad says
-// whether any is more than a warning.
-func verdict(printed, path string, r api.VerifyRequest, userLine func(int) int) (said []string, bad bool) {
-	as := filepath.Base(path)
+// finding is what systemd-analyze says of a file, as one line.
+type finding struct {
+	text     string
+	harmless bool
+}
+
+func (f finding) String() string {
+	if f.harmless {
+		return "warning: " + f.text
+	}
+	return f.text
+}
+
+// verdict picks what is about the files from all that systemd-analyze printed,
+// which tells of units that are loaded along with them, too. told says that
+// there was something, be it not worth repeating: alone, a file's dependencies
+// are never found.
+func verdict(printed string, files []looked, allowUnknown, alone bool) (said []finding, told bool) {
 	for line := range strings.Lines(strings.ToValidUTF8(printed, "?")) {
 		line = strings.TrimSpace(line)
-		what := ""
-		if rest, ok := strings.CutPrefix(line, path+":"); ok {
-			what = ":" + rest
-			number, text, _ := strings.Cut(rest, ":")
-			if n, err := strconv.Atoi(number); err == nil {
-				what = fmt.Sprintf(":%d:%s", userLine(n), text)
+		for _, f := range files {
+			what, ok := f.about(line)
+			if !ok {
+				continue
 			}
-		} else if rest, ok := strings.CutPrefix(line, as+":"); ok {
-			what = ":" + rest
-		} else if strings.Contains(line, path) || strings.HasPrefix(line, "Unit "+as+" ") {
-			what = ": " + line
-		} else {
-			continue
-		}
-		what = strings.ReplaceAll(what, path, string(r.Name))
-		what = string(r.Name) + strings.ReplaceAll(what, as, string(r.Name))
-		if harmless(what, r.AllowUnknown) {
-			what = "warning: " + what
-		} else {
-			bad = true
-		}
-		if !slices.Contains(said, what) {
-			said = append(said, what)
+			told = true
+			if alone && strings.Contains(what, "/start: Unit ") {
+				break
+			}
+			if found := (finding{what, harmless(what, allowUnknown)}); !slices.Contains(said, found) {
+				said = append(said, found)
+			}
+			break
 		}
 	}
-	return said, bad
+	return said, told
+}
+
+// about takes a line that systemd-analyze printed for one about the file, in the
+// user's terms: "name:line: what".
+func (f looked) about(line string) (what string, ok bool) {
+	if rest, ok := strings.CutPrefix(line, f.path+":"); ok {
+		what = ":" + rest
+		number, text, _ := strings.Cut(rest, ":")
+		if n, err := strconv.Atoi(number); err == nil {
+			what = fmt.Sprintf(":%d:%s", f.line(n), text)
+		}
+	} else if rest, ok := strings.CutPrefix(line, f.as+":"); ok {
+		what = ":" + rest
+	} else if strings.Contains(line, f.path) || strings.HasPrefix(line, "Unit "+f.as+" ") {
+		what = ": " + line
+	} else {
+		return "", false
+	}
+	what = strings.ReplaceAll(what, f.path, string(f.unit))
+	return string(f.unit) + strings.ReplaceAll(what, f.as, string(f.unit)), true
 }
 
 // harmless says whether the unit can do what it says though systemd complains:
 // what it ignores or refuses is not. A program or unit that is not on this
-// machine may be on another.
+// machine may be on another. What a newer systemd has done away with was in
+// force where the file was accepted, and does nothing any more.
 func harmless(what string, allowUnknown bool) bool {
 	lower := strings.ToLower(what)
 	has := func(part string) bool { return strings.Contains(lower, part) }
 	switch {
-	case has("unknown escape sequence"), has(" is not executable: "), has("/start: unit "):
+	case has("unknown escape sequence"), has(" is not executable: "), has("/start: unit "), has("has been removed"):
 		return true
 	case has("unknown key"), has("unknown lvalue"), has("unknown section"):
 		return allowUnknown
 	}
 	return !has("ignor") && !has("refus") && !has("bad unit file setting") && !has("failed to")
+}
+
+// verdicts remembers what systemd had against files, for as long as it is the
+// same systemd: of one template there may be a thousand instances.
+type verdicts struct {
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]string // empty: nothing
+}
+
+const verdictsMax = 1000
+
+func (v *verdicts) get(key [sha256.Size]byte) (why string, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	why, ok = v.known[key]
+	return why, ok
+}
+
+func (v *verdicts) put(key [sha256.Size]byte, why string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.known) >= verdictsMax {
+		clear(v.known)
+	}
+	v.known[key] = why
+}
+
+// fit makes sure that this machine's systemd takes a unit's file as it stands.
+// When it can't be asked, the unit isn't held up for that.
+func (d *Driver) fit(ctx context.Context, s agent.Action) error {
+	version, err := d.Version(ctx)
+	if err != nil {
+		return err
+	}
+	about := s.Unit
+	if template, ok := about.Template(); ok {
+		about = template
+	}
+	key := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%v\n%s", version, about, s.Desired.AllowUnknown, s.File))
+	why, known := d.verdicts.get(key)
+	if !known {
+		said, err := d.analyze(ctx, []api.VerifyFile{{Name: about, File: s.File}}, s.Desired.AllowUnknown, true)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			d.log.Warn("unit file not verified on this machine", "unit", s.Unit, "error", err)
+			return nil
+		}
+		why = reasons(said)
+		d.verdicts.put(key, why)
+	}
+	if why != "" {
+		number, _, _ := strings.Cut(version, ".")
+		return &agent.Unfit{Why: "runs systemd " + number + ": " + why}
+	}
+	return nil
+}
+
+// reasonsMax is how much of what systemd has against a file is kept for people
+// to see; the machine's journal and clusterctl verify have it all.
+const reasonsMax = 2
+
+// reasons puts what is not harmless into one line.
+func reasons(said []finding) string {
+	var all []string
+	for _, f := range said {
+		if !f.harmless {
+			all = append(all, strings.TrimSuffix(f.text, "."))
+		}
+	}
+	if more := len(all) - reasonsMax; more > 0 {
+		all = append(all[:reasonsMax], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(all, "; ")
 }
 
 // firstBytes keeps the first bytes that are written to it.

@@ -37,9 +37,15 @@ func TestVerdict(t *testing.T) {
 		{"a template, by its instance", "web@.service", "DIR/web@i.service:1: Unit uses KillMode=none. This is unsafe.\nweb@i.service: Failed to create web@i.service/start: Unit db.service not found.\n", false,
 			"warning: web@.service:1: Unit uses KillMode=none. This is unsafe.\nwarning: web@.service: Failed to create web@.service/start: Unit db.service not found.", false},
 	} {
-		path := "/tmp/v/" + string(verifiedAs(tt.unit))
-		said, bad := verdict(strings.ReplaceAll(tt.printed, "DIR", "/tmp/v"), path, api.VerifyRequest{Name: tt.unit, AllowUnknown: tt.allow}, func(n int) int { return n })
-		if got := strings.Join(said, "\n"); got != tt.want || bad != tt.bad {
+		as := verifiedAs(tt.unit, nil)
+		file := looked{tt.unit, as, "/tmp/v/" + as, func(n int) int { return n }}
+		said, told := verdict(strings.ReplaceAll(tt.printed, "DIR", "/tmp/v"), []looked{file}, tt.allow, false)
+		bad := reasons(said) != ""
+		var lines []string
+		for _, f := range said {
+			lines = append(lines, f.String())
+		}
+		if got := strings.Join(lines, "\n"); got != tt.want || bad != tt.bad || told != (got != "") {
 			t.Errorf("%s: got %v\n%s\nwant %v\n%s", tt.name, bad, got, tt.bad, tt.want)
 		}
 	}
@@ -63,9 +69,13 @@ func TestVerify(t *testing.T) {
 		{"web.service", "[Unit]\n[Container]\nImage=a\n\n[Service]\nNice=100\n", 1, "web.service:6: Nice priority out of range"},
 	} {
 		var out bytes.Buffer
-		exit, err := d.Verify(context.Background(), api.VerifyRequest{Name: tt.name, File: []byte(tt.src)}, &out)
+		exit, err := d.Verify(context.Background(), request(tt.name, tt.src), &out)
 		if err != nil || exit != tt.exit || !strings.HasPrefix(out.String(), tt.want) || tt.want == "" && out.Len() > 0 {
 			t.Errorf("%s\n%s: exit %d, %v\n%swant %d\n%s", tt.name, tt.src, exit, err, out.String(), tt.exit, tt.want)
 		}
 	}
+}
+
+func request(name unit.Name, src string) api.VerifyRequest {
+	return api.VerifyRequest{Files: []api.VerifyFile{{Name: name, File: []byte(src)}}}
 }

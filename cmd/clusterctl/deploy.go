@@ -33,8 +33,9 @@ func newSubmit(p *program) *cobra.Command {
 		Short: "Hand unit files to the cluster, without running them",
 		Long: `Hand unit files to the cluster, without running them.
 
-A file is checked first, as clusterctl verify --offline does. Who may submit a unit is root on the
-machines it lands on, since a unit may run anything as anybody.`,
+A file is checked first: by what is known of systemd's settings, then by the systemd of a machine
+the unit may come to. What that would refuse, ignore or misread is an error, and nothing is changed.
+Who may submit a unit is root on the machines it lands on, since a unit may run anything as anybody.`,
 		Example: `  clusterctl submit ./busybox.service
   clusterctl submit web@.service web@{1..9}
   clusterctl submit --replace ./busybox.service`,

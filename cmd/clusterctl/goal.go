@@ -124,6 +124,9 @@ func (g goal) judgeRaise(u api.Unit) outcome {
 	}
 	var places []string
 	for _, s := range on {
+		if refused(s) && s.Done >= g.generation && u.Pending != nil {
+			return g.judgePending(u) // it stays there for want of a better place
+		}
 		o := g.judgeState(s)
 		if !o.done || o.err != nil {
 			return o
@@ -167,7 +170,7 @@ func (g goal) judgeState(s *api.UnitState) outcome {
 	switch {
 	case !s.Reported || s.Done < g.generation || s.Generation < g.generation:
 		return outcome{waiting: describe(s)}
-	case strings.HasPrefix(s.Reason, "name-taken"):
+	case refused(s):
 		return outcome{waiting: describe(s)} // the engine looks for another machine
 	case s.Reason != "" && s.Reason != s.Result:
 		return g.failedOn(s, s.Reason)
@@ -183,6 +186,12 @@ func (g goal) judgeState(s *api.UnitState) outcome {
 		return g.failedOn(s, result(s))
 	}
 	return outcome{waiting: describe(s)}
+}
+
+// refused says whether the machine won't have the unit.
+func refused(s *api.UnitState) bool {
+	_, _, ok := registry.CutRefusal(s.Reason)
+	return ok
 }
 
 func (g goal) failedOn(s *api.UnitState, why string) outcome {

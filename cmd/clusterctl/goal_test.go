@@ -72,6 +72,11 @@ func TestGoal(t *testing.T) {
 			"start web.service: on 11111111.../10.0.0.1: load: bad setting; see clusterctl journal web.service -> 1"},
 		{"C14 the name is taken there", "start", at("launched", with(state(m1, "launched", "inactive", "dead", 3), func(s *api.UnitState) { s.Reason = "name-taken(/etc/x)" })),
 			"waiting for 11111111.../10.0.0.1: inactive (dead), name-taken(/etc/x)"},
+		{"no machine's systemd will have it", "start", func() api.Unit {
+			u := pending(3)
+			u.States = []api.UnitState{with(state(m1, "launched", "inactive", "dead", 3), func(s *api.UnitState) { s.Reason = "unfit(runs systemd 249)" })}
+			return u
+		}(), "start web.service: not placed: 2 lack region=eu |   metadata: lacks region=eu (11111111... 22222222...) | it starts by itself once one fits; to give it up: clusterctl unload web.service -> 6"},
 		{"away", "start", at("launched", with(state(m1, "launched", "", "", 0), func(s *api.UnitState) { s.MachineIs = "away" })), "waiting for 11111111.../10.0.0.1: not begun yet, the machine is away"},
 		{"leaving its old machine", "start", at("launched", state(m1, "gone", "active", "running", 2), state(m2, "launched", "active", "running", 3)), "Unit web.service launched on 22222222.../10.0.0.1"},
 		{"A22 a global on one of two", "start", at("launched", state(m1, "launched", "active", "running", 3), state(m2, "launched", "activating", "start", 2)), "waiting for 22222222.../10.0.0.1: activating (start)"},

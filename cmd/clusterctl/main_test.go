@@ -143,11 +143,14 @@ func (local) Status(_ context.Context, name unit.Name, w io.Writer) (int, error)
 
 // Verify complains of the third line when it is the one too many for this systemd.
 func (local) Verify(_ context.Context, r api.VerifyRequest, w io.Writer) (int, error) {
-	if !strings.Contains(string(r.File), "TooNew") {
-		return 0, nil
+	exit := 0
+	for _, file := range r.Files {
+		if strings.Contains(string(file.File), "TooNew") {
+			fmt.Fprintf(w, "warning: %s: Command /bin/x is not executable\n%s:3: Unknown key 'TooNew', ignoring.\n", file.Name, file.Name)
+			exit = 1
+		}
 	}
-	fmt.Fprintf(w, "warning: %s: Command /bin/x is not executable\n%s:3: Unknown key 'TooNew', ignoring.\n", r.Name, r.Name)
-	return 1, nil
+	return exit, nil
 }
 
 func (c *cluster) put(key string, value []byte) {

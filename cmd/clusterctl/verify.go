@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -162,31 +164,59 @@ func verifyAlone(d deployment, allowUnknown bool) *verified {
 	return v
 }
 
-// verifyThere has a machine's systemd look at the files that are right so far.
+// verifyThere has a machine's systemd look at the files that are right so far,
+// as many at once as have names of their own.
 func verifyThere(ctx context.Context, client *api.Client, request api.VerifyRequest, files []deployment, results []*verified) error {
+	var later []int
+	at := map[unit.Name]int{}
 	for i, d := range files {
-		if !results[i].OK {
-			continue
+		if _, taken := at[d.name]; taken {
+			later = append(later, i)
+		} else if results[i].OK {
+			at[d.name] = i
+			request.Files = append(request.Files, api.VerifyFile{Name: d.name, File: d.local})
 		}
-		request.Name, request.File = d.name, d.local
-		var said bytes.Buffer
-		exit, err := client.Verify(ctx, request, &said)
-		switch {
-		case err != nil && exitCode(err) == api.ExitUsage:
-			said.WriteString(err.Error()) // what this program's checks don't know
-		case err != nil && exitCode(err) == api.ExitNoAnswer:
-			return fmt.Errorf("verify: %w\nto check without a cluster: clusterctl verify --offline", err)
-		case err != nil:
-			return fmt.Errorf("verify: %w", err)
-		}
-		for line := range strings.Lines(said.String()) {
-			text, warning := strings.CutPrefix(strings.TrimSpace(line), "warning: ")
-			if rest, ok := strings.CutPrefix(text, string(d.name)+":"); ok {
-				text = d.file + ":" + rest
+	}
+	if len(at) == 0 {
+		return nil
+	}
+	var said bytes.Buffer
+	_, err := client.Verify(ctx, request, &said)
+	switch {
+	case err != nil && exitCode(err) == api.ExitUsage && len(at) > 1:
+		// One of them is something this program's checks don't know, maybe as the
+		// cluster's machines have an older systemd.
+		for _, i := range slices.Sorted(maps.Values(at)) {
+			request.Files = nil
+			if err := verifyThere(ctx, client, request, files[i:i+1], results[i:i+1]); err != nil {
+				return err
 			}
-			results[i].add(finding{text, warning})
 		}
-		results[i].OK = results[i].OK && exit == 0
+	case err != nil && exitCode(err) == api.ExitUsage:
+		said.WriteString(err.Error())
+	case err != nil && exitCode(err) == api.ExitNoAnswer:
+		return fmt.Errorf("verify: %w\nto check without a cluster: clusterctl verify --offline", err)
+	case err != nil:
+		return fmt.Errorf("verify: %w", err)
+	}
+	for line := range strings.Lines(said.String()) {
+		text, warning := strings.CutPrefix(strings.TrimSpace(line), "warning: ")
+		for name, i := range at {
+			rest, ok := strings.CutPrefix(text, string(name)+":")
+			if ok || len(at) == 1 {
+				if ok {
+					text = files[i].file + ":" + rest
+				}
+				results[i].add(finding{text, warning})
+				break
+			}
+		}
+	}
+	request.Files = nil
+	for _, i := range later {
+		if err := verifyThere(ctx, client, request, files[i:i+1], results[i:i+1]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -63,10 +63,10 @@ type Cluster struct {
 type machine struct {
 	Machine
 	registered bool
-	units      map[unit.Name]bool   // everything placed here; true: leaving
-	picky      map[unit.Name]bool   // those of them that have Conflicts=
-	taken      map[unit.Name]string // names it has for itself, with their path
-	load       int                  // how many are placed and not leaving
+	units      map[unit.Name]bool    // everything placed here; true: leaving
+	picky      map[unit.Name]bool    // those of them that have Conflicts=
+	refused    map[unit.Name]problem // units that it refused itself, with why
+	load       int                   // how many are placed and not leaving
 }
 
 // member is a unit with its places.
@@ -94,7 +94,7 @@ func (c *Cluster) machine(id registry.MachineID) *machine {
 			Machine: Machine{ID: id, State: Lost, Why: "is not registered"},
 			units:   map[unit.Name]bool{},
 			picky:   map[unit.Name]bool{},
-			taken:   map[unit.Name]string{},
+			refused: map[unit.Name]problem{},
 		}
 		c.machines[id] = m
 	}
@@ -137,7 +137,7 @@ func (c *Cluster) DropMachine(id registry.MachineID) {
 	c.order = slices.Delete(c.order, i, i+1)
 	m.registered = false
 	m.Machine = Machine{ID: id, State: Lost, Why: "is not registered"}
-	clear(m.taken)
+	clear(m.refused)
 	c.forget(m)
 }
 
@@ -260,24 +260,25 @@ func (c *Cluster) Take(id registry.MachineID, name unit.Name) {
 	}
 }
 
-// SetTaken says that a machine has a unit's name for itself, in the file path;
-// an empty path takes that back.
-func (c *Cluster) SetTaken(id registry.MachineID, name unit.Name, path string) {
+// SetRefused says that a machine refused a unit, by one of registry's rules for
+// that and with their detail; an empty rule takes that back.
+func (c *Cluster) SetRefused(id registry.MachineID, name unit.Name, rule, detail string) {
 	m := c.machines[id]
-	if m == nil {
-		return
-	}
-	if path == "" {
-		delete(m.taken, name)
-	} else {
-		m.taken[name] = path
+	switch {
+	case m == nil:
+	case rule == "":
+		delete(m.refused, name)
+	case rule == RuleNameTaken:
+		m.refused[name] = problem{rule, "has the name for itself in " + detail}
+	default:
+		m.refused[name] = problem{rule, detail}
 	}
 }
 
-// Untake forgets all names a machine has for itself.
-func (c *Cluster) Untake(id registry.MachineID) {
+// Forgive forgets all that a machine refused.
+func (c *Cluster) Forgive(id registry.MachineID) {
 	if m := c.machines[id]; m != nil {
-		clear(m.taken)
+		clear(m.refused)
 	}
 }
 

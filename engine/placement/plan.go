@@ -213,17 +213,19 @@ func (c *Cluster) keepOrMove(u *member, id registry.MachineID) Decision {
 	}
 	m := c.machine(id)
 	reason := c.name(id) + " " + m.Why
+	unfit := false
 	switch {
 	case hold == drains:
 		reason = c.name(id) + " is being drained"
 	case hold == misfits && m.registered:
-		reason = c.name(id) + " " + c.expel(u, m)[0].detail
+		p := c.expel(u, m)[0]
+		reason, unfit = c.name(id)+" "+p.detail, p.rule == RuleUnfit
 	}
 	to, refused := c.choose(u, m)
 	switch {
 	case to != nil:
 		return Decision{On: []registry.MachineID{to.ID}, Off: []registry.MachineID{id}, Reason: reason}
-	case hold == misfits:
+	case hold == misfits && !unfit: // of a unit whose new file is unfit an older one may be running
 		return Decision{Off: []registry.MachineID{id}, Reason: reason, Refusals: refused}
 	}
 	return Decision{On: []registry.MachineID{id}, Refusals: refused} // better there than nowhere
@@ -307,7 +309,7 @@ func (c *Cluster) leftBehind(u *member, followers []unit.Name, m *machine) int {
 		f := c.units[name]
 		k := &checks{first: true}
 		ok := f.Options.Global || c.machineID(k, f, m, false) && c.metadata(k, f, m) &&
-			c.conflicts(k, f, m) && c.taken(k, f, m)
+			c.conflicts(k, f, m) && c.refused(k, f, m)
 		if !ok {
 			n++
 		}

@@ -18,7 +18,8 @@ const (
 	RuleMetadata  = "metadata"
 	RuleMachineOf = "machine-of"
 	RuleConflicts = "conflicts"
-	RuleNameTaken = "name-taken"
+	RuleNameTaken = registry.RuleNameTaken
+	RuleUnfit     = registry.RuleUnfit
 )
 
 // problem is one rule that keeps one unit off one machine.
@@ -72,7 +73,7 @@ func (c *Cluster) refuse(u *member, m *machine, first bool) []problem {
 		return k.found
 	}
 	_ = c.machineID(k, u, m, false) && c.metadata(k, u, m) && c.machineOf(k, u, m) &&
-		c.conflicts(k, u, m) && c.taken(k, u, m)
+		c.conflicts(k, u, m) && c.refused(k, u, m)
 	return k.found
 }
 
@@ -81,7 +82,7 @@ func (c *Cluster) refuse(u *member, m *machine, first bool) []problem {
 func (c *Cluster) expel(u *member, m *machine) []problem {
 	k := &checks{first: true}
 	_ = c.machineID(k, u, m, true) && c.metadata(k, u, m) && c.peersElsewhere(k, u, m) &&
-		c.yields(k, u, m) && c.taken(k, u, m)
+		c.yields(k, u, m) && c.refused(k, u, m)
 	return k.found
 }
 
@@ -266,9 +267,9 @@ func (c *Cluster) rivals(u *member, m *machine) []unit.Name {
 	return found
 }
 
-func (c *Cluster) taken(k *checks, u *member, m *machine) bool {
-	if path, ok := m.taken[u.Name]; ok {
-		return k.add(RuleNameTaken, "has the name for itself in "+path)
+func (c *Cluster) refused(k *checks, u *member, m *machine) bool {
+	if p, ok := m.refused[u.Name]; ok {
+		return k.add(p.rule, p.detail)
 	}
 	return true
 }

@@ -25,8 +25,10 @@ const (
 // checked is an Apply whose names, files and targets make sense by themselves.
 type checked struct {
 	Apply
-	parsed map[unit.Name]*unit.File // of changes that bring a file
-	notes  []string
+	parsed     map[unit.Name]*unit.File // of changes that bring a file
+	fresh      []Change                 // those whose file is new to the unit, once check was content
+	verifiedBy map[unit.Hash]string     // the version of the systemd that had nothing against a file
+	notes      []string
 }
 
 // checkApply refuses what is wrong whatever the registry holds.
@@ -42,7 +44,7 @@ func checkApply(a Apply) (*checked, error) {
 			return nil, badRequest("apply: file %s has the hash %s; send it again", hash.Short(), unit.HashOf(src).Short())
 		}
 	}
-	c := &checked{Apply: a, parsed: map[unit.Name]*unit.File{}}
+	c := &checked{Apply: a, parsed: map[unit.Name]*unit.File{}, verifiedBy: map[unit.Hash]string{}}
 	seen := map[unit.Name]bool{}
 	for _, change := range a.Changes {
 		if err := c.checkChange(change); err != nil {
@@ -138,7 +140,7 @@ func (c *checked) planChange(view registry.View, change Change, known trace, who
 		return s, err
 	}
 	next := proto.CloneOf(old)
-	next.File = string(file)
+	next.File, next.AllowUnknown, next.VerifiedBy = string(file.hash), file.allowUnknown, file.verifiedBy
 	if change.Target != "" {
 		next.Target, _ = parseTarget(change.Target)
 	} else if !present || leaving || next.Target == registry.Target_TARGET_UNSPECIFIED {
@@ -153,7 +155,7 @@ func (c *checked) planChange(view registry.View, change Change, known trace, who
 		s.result = old
 		return s, nil
 	}
-	s.file = file
+	s.file = file.hash
 	next.Generation = max(old.GetGeneration(), known.generation) + 1
 	if change.Restart {
 		next.RestartGeneration = next.Generation
@@ -168,39 +170,50 @@ func (c *checked) planChange(view registry.View, change Change, known trace, who
 	return s, nil
 }
 
+// accepted is a unit's file and what was found when it was submitted.
+type accepted struct {
+	hash         unit.Hash
+	allowUnknown bool
+	verifiedBy   string
+}
+
+func acceptedOf(u *registry.Unit) accepted {
+	return accepted{unit.Hash(u.GetFile()), u.GetAllowUnknown(), u.GetVerifiedBy()}
+}
+
 // resolveFile says which file the unit has after the change.
-func (c *checked) resolveFile(view registry.View, change Change, old *registry.Unit, known bool, s *step) (unit.Hash, error) {
+func (c *checked) resolveFile(view registry.View, change Change, old *registry.Unit, known bool, s *step) (accepted, error) {
 	present := unit.Hash(old.GetFile())
 	switch {
 	case known && change.Target == TargetGone:
-		return present, nil
+		return acceptedOf(old), nil
 	case !known && change.Existing, !known && (change.Restart || change.Target == TargetGone):
-		return "", unknownUnit(change.Name)
+		return accepted{}, unknownUnit(change.Name)
 	case known && (change.File == "" || change.File == present):
-		return present, nil
+		return acceptedOf(old), nil
 	case known && !change.Replace && present != "":
-		return "", conflict("%s: the cluster has it with another file (%s, not %s); compare with clusterctl cat %s, "+
+		return accepted{}, conflict("%s: the cluster has it with another file (%s, not %s); compare with clusterctl cat %s, "+
 			"then give --replace to change it", change.Name, present.Short(), change.File.Short(), change.Name)
 	case change.File != "":
-		return change.File, c.checkKnownFile(view, change.Name, change.File)
+		return accepted{change.File, c.AllowUnknown, c.verifiedBy[change.File]}, c.checkKnownFile(view, change.Name, change.File)
 	}
 	template, ok := change.Name.Template()
 	if !ok {
-		return "", unknownUnit(change.Name)
+		return accepted{}, unknownUnit(change.Name)
 	}
 	rec, ok := view.Get(registry.UnitKey(template))
 	if !ok {
-		return "", unknownUnit(change.Name)
+		return accepted{}, unknownUnit(change.Name)
 	}
 	t, err := registry.Decode[registry.Unit](rec)
 	if err != nil {
-		return "", conflict("%s: its template: %v; submit %s again", change.Name, err, template)
+		return accepted{}, conflict("%s: its template: %v; submit %s again", change.Name, err, template)
 	}
 	if t.GetTarget() == registry.Target_GONE {
-		return "", unknownUnit(change.Name)
+		return accepted{}, unknownUnit(change.Name)
 	}
 	s.guards = append(s.guards, registry.Guard{Key: rec.Key, Modified: rec.Modified})
-	return unit.Hash(t.GetFile()), c.checkKnownFile(view, change.Name, unit.Hash(t.GetFile()))
+	return acceptedOf(t), c.checkKnownFile(view, change.Name, unit.Hash(t.GetFile()))
 }
 
 func unknownUnit(name unit.Name) error {
@@ -309,7 +322,7 @@ func (e *commitError) Error() string {
 func (e *commitError) Unwrap() error { return e.err }
 
 // apply validates the changes together and carries them out.
-func (c *Control) apply(ctx context.Context, a Apply, who string, now func() time.Time) (*Applied, error) {
+func (s *Server) apply(ctx context.Context, c *Control, a Apply, who string) (*Applied, error) {
 	want, err := checkApply(a)
 	if err != nil {
 		return nil, err
@@ -322,13 +335,13 @@ func (c *Control) apply(ctx context.Context, a Apply, who string, now func() tim
 			return nil, &commitError{len(results), len(a.Changes), err}
 		}
 		if try == 0 {
-			if err := want.check(view); err != nil {
+			if err := s.check(ctx, c, want, view); err != nil {
 				return nil, err
 			}
 		}
 		rest := *want
 		rest.Changes = slices.DeleteFunc(slices.Clone(want.Changes), func(change Change) bool { return results[change.Name] != nil })
-		steps, err := rest.plan(view, who, now())
+		steps, err := rest.plan(view, who, s.Now())
 		if err != nil {
 			return nil, err
 		}
@@ -344,7 +357,16 @@ func (c *Control) apply(ctx context.Context, a Apply, who string, now func() tim
 			return nil, &commitError{len(results), len(a.Changes), err}
 		}
 	}
-	return c.applied(ctx, want, results, revision, now()), nil
+	return c.applied(ctx, want, results, revision, s.Now()), nil
+}
+
+// check looks at the files by itself, then has a machine's systemd do so.
+func (s *Server) check(ctx context.Context, c *Control, want *checked, view registry.View) error {
+	fleet := newFleet(view)
+	if err := want.check(view, fleet); err != nil {
+		return err
+	}
+	return want.verify(ctx, s, c.picture(view, s.Now()), fleet)
 }
 
 // again says whether a transaction that met another change is to be tried once

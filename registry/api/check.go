@@ -3,8 +3,6 @@ package api
 import (
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/clusterd/clusterd/registry"
 	"github.com/clusterd/clusterd/unit"
@@ -30,8 +28,7 @@ func usable(name unit.Name, src []byte) error {
 // check refuses files that are new to their units when anything is wrong with
 // them, and notes what is worth knowing about the others: once for a file, however
 // many instances of a template have it.
-func (c *checked) check(view registry.View) error {
-	oldest := oldestSystemd(view)
+func (c *checked) check(view registry.View, fleet fleet) error {
 	noted := map[string]bool{}
 	note := func(file unit.Hash, what, text string) {
 		if key := string(file) + what; !noted[key] {
@@ -44,9 +41,9 @@ func (c *checked) check(view registry.View) error {
 		if f == nil || isFileOf(view, change.Name, change.File) {
 			continue
 		}
-		problems := checkFile(change.Name, f, oldest, c.AllowUnknown)
+		problems := checkFile(change.Name, f, fleet, c.AllowUnknown)
 		if err := unit.Errors(problems); err != nil {
-			return badRequest("%v", withWayOn(err, change.Name, f, oldest))
+			return badRequest("%v", withWayOn(err, change.Name, f, fleet))
 		}
 		for _, p := range problems {
 			note(change.File, fmt.Sprint(p.Line, p.What), p.Error())
@@ -54,6 +51,7 @@ func (c *checked) check(view registry.View) error {
 		if len(f.Keys("Install")) > 0 {
 			note(change.File, "[Install]", fmt.Sprintf("%s: [Install] is not enabled on machines; the cluster starts units itself", change.Name))
 		}
+		c.fresh = append(c.fresh, change)
 	}
 	return nil
 }
@@ -68,51 +66,42 @@ func isFileOf(view registry.View, name unit.Name, file unit.Hash) bool {
 	return err == nil && unit.Hash(u.GetFile()) == file && u.GetTarget() != registry.Target_GONE
 }
 
-// runs is the systemd of a machine.
-type runs struct {
-	machine string // for people
-	systemd int    // 0: not known
-}
-
-// oldestSystemd is the oldest of the machines that are alive.
-func oldestSystemd(view registry.View) runs {
-	var oldest runs
-	for rec := range view.Range(registry.Prefix(registry.MachinesPrefix)) {
-		id := registry.MachineID(rec.Key[len(registry.MachinesPrefix):])
-		m, err := registry.Decode[registry.Machine](rec)
-		if _, alive := view.Get(registry.AliveKey(id)); !alive || err != nil {
-			continue
-		}
-		version := systemdVersion(m.GetFacts()["systemd"])
-		if version > 0 && (oldest.systemd == 0 || version < oldest.systemd) {
-			oldest = runs{m.GetHostname(), version}
-			if oldest.machine == "" {
-				oldest.machine = id.Short()
+// checkFile checks a file for the newest systemd of the machines the unit may
+// come to. What only older ones among them would ignore is a warning, for the
+// unit is not placed there; a machine is named where a newer systemd, which no
+// machine has, would be content.
+func checkFile(name unit.Name, f *unit.File, fleet fleet, allowUnknown bool) []unit.Problem {
+	check := func(systemd int) []unit.Problem {
+		return container.Check(name, f, unit.CheckOptions{Systemd: systemd, AllowUnknown: allowUnknown})
+	}
+	same := func(p unit.Problem) func(unit.Problem) bool {
+		return func(q unit.Problem) bool { return q.Line == p.Line && q.Warning == p.Warning }
+	}
+	versions := byVersion(fleet.candidates(name, f))
+	if len(versions) == 0 {
+		return check(0)
+	}
+	problems := check(versions[0].systemd)
+	if len(problems) > 0 {
+		anywhere := check(0)
+		for i, p := range problems {
+			if !slices.ContainsFunc(anywhere, same(p)) {
+				problems[i].What = versions[0].String() + ": " + p.What
 			}
 		}
 	}
-	return oldest
-}
-
-// systemdVersion is the number that a version such as "252 (252.38-1~deb12u1)"
-// begins with, or 0.
-func systemdVersion(text string) int {
-	digits := strings.IndexFunc(text+" ", func(c rune) bool { return c < '0' || c > '9' })
-	n, _ := strconv.Atoi(text[:digits])
-	return n
-}
-
-// checkFile checks a file for the oldest systemd. The machine is named where a
-// newer one would be content.
-func checkFile(name unit.Name, f *unit.File, oldest runs, allowUnknown bool) []unit.Problem {
-	problems := container.Check(name, f, unit.CheckOptions{Systemd: oldest.systemd, AllowUnknown: allowUnknown})
-	if oldest.systemd == 0 || len(problems) == 0 {
+	if unit.Errors(problems) != nil {
 		return problems
 	}
-	anywhere := container.Check(name, f, unit.CheckOptions{AllowUnknown: allowUnknown})
-	for i, p := range problems {
-		if !slices.ContainsFunc(anywhere, func(q unit.Problem) bool { return q.Line == p.Line && q.Warning == p.Warning }) {
-			problems[i].What = fmt.Sprintf("%s runs systemd %d: %s", oldest.machine, oldest.systemd, p.What)
+	for _, older := range versions[1:] {
+		for _, p := range check(older.systemd) {
+			if slices.ContainsFunc(problems, same(p)) {
+				continue
+			}
+			if p.What = older.String() + ": " + p.What; !p.Warning {
+				p.Warning, p.Fix = true, "it will not be placed there; to have it ignored there: --allow-unknown"
+			}
+			problems = append(problems, p)
 		}
 	}
 	return problems
@@ -120,8 +109,8 @@ func checkFile(name unit.Name, f *unit.File, oldest runs, allowUnknown bool) []u
 
 // withWayOn adds to what is wrong with a file that it could be allowed, when
 // nothing else is wrong.
-func withWayOn(err error, name unit.Name, f *unit.File, oldest runs) error {
-	if unit.Errors(checkFile(name, f, oldest, true)) != nil {
+func withWayOn(err error, name unit.Name, f *unit.File, fleet fleet) error {
+	if unit.Errors(checkFile(name, f, fleet, true)) != nil {
 		return err
 	}
 	return fmt.Errorf("%w\nif systemd is to ignore that: --allow-unknown", err)

@@ -80,22 +80,31 @@ func TestC03_KnownFilesAreNotCheckedAgain(t *testing.T) {
 	}
 }
 
-func TestFilesAreCheckedForTheOldestSystemd(t *testing.T) {
+// TestFilesAreCheckedForTheMachinesTheyMayComeTo has machines of two systemds.
+func TestFilesAreCheckedForTheMachinesTheyMayComeTo(t *testing.T) {
 	r := newRig(t)
 	newer := sh + "ProtectProc=default\n"
-	systemd := func(m registry.MachineID, hostname, version string) {
-		r.put(registry.MachineKey(m), &registry.Machine{Hostname: hostname, Facts: map[string]string{"systemd": version}})
-	}
-	systemd(machineA, "alpha", "252 (252.38-1~deb12u1)")
-	systemd(machineB, "beta", "245.4-4ubuntu3") // dead: it doesn't count
+	r.runs(machineA, "alpha", "252 (252.38-1~deb12u1)")
+	r.runs(machineB, "beta", "245.4-4ubuntu3")
+	r.write(registry.Op{Delete: registry.Single(registry.AliveKey(machineB))})
 	if got := r.file("web.service", newer, Apply{}); got != "" {
-		t.Errorf("on 252: %s", got)
+		t.Errorf("a dead machine doesn't count: %s", got)
 	}
 	r.alive(machineB)
-	want := "exit 2: two.service:3: beta runs systemd 245: ProtectProc= came with systemd 247, and 245 ignores it; " +
-		"take it out, or run the unit where systemd is newer\nif systemd is to ignore that: --allow-unknown"
-	if got := r.file("two.service", newer, Apply{}); got != want {
-		t.Errorf("with one on 245: got\n%s\nwant\n%s", got, want)
+	const came = "ProtectProc= came with systemd 247, and 245 ignores it; "
+	for _, tt := range []struct {
+		name, more, want string
+		allow            bool
+	}{
+		{"one of two is too old", "", "two.service:3: beta runs systemd 245: " + came + "it will not be placed there; to have it ignored there: --allow-unknown", false},
+		{"and may ignore it", "", "two.service:3: beta runs systemd 245: " + came + "take it out, or run the unit where systemd is newer", true},
+		{"it may come to the old one only", "[X-Cluster]\nMachineID=beta\n", "exit 2: two.service:3: beta runs systemd 245: " + came +
+			"take it out, or run the unit where systemd is newer\nif systemd is to ignore that: --allow-unknown", false},
+		{"it may come to the new one only", "[X-Cluster]\nMachineMetadata=systemd=252\n", "", false},
+	} {
+		if got := r.file("two.service", newer+"# "+tt.name+"\n"+tt.more, Apply{AllowUnknown: tt.allow}); got != tt.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", tt.name, got, tt.want)
+		}
 	}
 	for text, want := range map[string]int{"252": 252, "": 0, "v252": 0, "256~rc1": 256} {
 		if got := systemdVersion(text); got != want {

@@ -75,7 +75,7 @@ func (s *Server) postApply(c *Control, w http.ResponseWriter, r *http.Request) e
 	if err != nil {
 		return err
 	}
-	applied, err := c.apply(r.Context(), a, callerOf(r.Context()).id.Name, s.Now)
+	applied, err := s.apply(r.Context(), c, a, callerOf(r.Context()).id.Name)
 	if err != nil {
 		return err
 	}

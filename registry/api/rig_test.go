@@ -176,6 +176,33 @@ func (r *rig) machine(m registry.MachineID, hostname, api string) {
 	r.put(registry.MachineKey(m), record)
 }
 
+// runs makes a machine one that is alive and has a systemd of this version.
+func (r *rig) runs(m registry.MachineID, hostname, systemd string) {
+	r.t.Helper()
+	record := &registry.Machine{}
+	if found, err := r.store.Range(r.ctx, registry.Single(registry.MachineKey(m))); err == nil && len(found.Records) > 0 {
+		record, _ = registry.Decode[registry.Machine](found.Records[0])
+	}
+	record.Hostname, record.Facts = hostname, map[string]string{"systemd": systemd}
+	record.Metadata = map[string]string{"hostname": hostname, "systemd": systemd[:3]}
+	r.put(registry.MachineKey(m), record)
+	r.alive(m)
+}
+
+// unit is a unit's record.
+func (r *rig) unit(name unit.Name) *registry.Unit {
+	r.t.Helper()
+	found, err := r.store.Range(r.ctx, registry.Single(registry.UnitKey(name)))
+	if err != nil || len(found.Records) == 0 {
+		r.t.Fatalf("%s: %v, %v", name, found, err)
+	}
+	u, err := registry.Decode[registry.Unit](found.Records[0])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return u
+}
+
 func (r *rig) alive(m registry.MachineID) {
 	r.t.Helper()
 	r.put(registry.AliveKey(m), &registry.Alive{Incarnation: "boot-" + string(m)})
@@ -281,11 +308,16 @@ func (f fakeLocal) Status(_ context.Context, name unit.Name, w io.Writer) (int, 
 }
 
 func (f fakeLocal) Verify(_ context.Context, r VerifyRequest, w io.Writer) (int, error) {
-	if strings.Contains(string(r.File), "Fine") {
-		return 0, nil
+	exit := 0
+	for _, file := range r.Files {
+		if text := string(file.File); strings.Contains(text, "Objectionable") {
+			fmt.Fprintf(w, "%s:1: %s objects\n", file.Name, f.name)
+			exit = ExitFailed
+		} else if strings.Contains(text, "Doubtful") {
+			fmt.Fprintf(w, "warning: %s: %s doubts\n", file.Name, f.name)
+		}
 	}
-	fmt.Fprintf(w, "%s:1: %s objects\n", r.Name, f.name)
-	return ExitFailed, nil
+	return exit, nil
 }
 
 const web = "[Unit]\nDescription=Web\n[Service]\nExecStart=/bin/web\n"

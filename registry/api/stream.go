@@ -19,8 +19,9 @@ type Local interface {
 	Journal(ctx context.Context, name unit.Name, o JournalOptions, w io.Writer) error
 	// Status writes what `systemctl status` does and returns its exit code.
 	Status(ctx context.Context, name unit.Name, w io.Writer) (exit int, err error)
-	// Verify writes what this machine's systemd says of a unit file, a line each,
-	// and returns 0 when there is nothing but warnings, else 1. It runs nothing.
+	// Verify writes what this machine's systemd says of unit files, a line each:
+	// "name:line: what", with "warning: " in front of what is nothing worse. It
+	// returns 0 when there is nothing but warnings, else 1. It runs nothing.
 	Verify(ctx context.Context, r VerifyRequest, w io.Writer) (exit int, err error)
 }
 

@@ -122,16 +122,24 @@ type Applied struct {
 	Notes    []string          `json:"notes,omitempty"` // things worth knowing, e.g. an inert [Install]
 }
 
-// VerifyRequest asks a machine's systemd what it thinks of a unit file, which
-// goes no further.
+// VerifyRequest asks a machine's systemd what it thinks of unit files, which
+// go no further. Their names differ.
 type VerifyRequest struct {
-	Name unit.Name `json:"name"`
-	File []byte    `json:"file"`
+	Files []VerifyFile `json:"files"`
 	// Machine is which one to ask: as an operator may write it; empty is the
 	// machine that answers.
 	Machine registry.MachineID `json:"machine,omitempty"`
 	// AllowUnknown makes warnings of sections and keys that systemd doesn't know.
 	AllowUnknown bool `json:"allowUnknown,omitempty"`
+	// Alone leaves the machine's own units out of it, which is faster: whether
+	// what a file depends on is there is not looked at.
+	Alone bool `json:"alone,omitempty"`
+}
+
+// VerifyFile is one file of a VerifyRequest.
+type VerifyFile struct {
+	Name unit.Name `json:"name"`
+	File []byte    `json:"file"`
 }
 
 // Units is a list, with the age of the copy it was answered from when the

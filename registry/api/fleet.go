@@ -1,0 +1,124 @@
+package api
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/clusterd/clusterd/registry"
+	"github.com/clusterd/clusterd/unit"
+)
+
+// fleet is the machines that are alive, as far as checking unit files goes, by
+// id.
+type fleet []runs
+
+// runs is a machine and its systemd.
+type runs struct {
+	id       registry.MachineID
+	machine  string // for people
+	hostname string
+	metadata map[string]string
+	version  string // as its systemd says it
+	systemd  int    // the number that version begins with; 0: not known
+}
+
+func newFleet(view registry.View) fleet {
+	var all fleet
+	for rec := range view.Range(registry.Prefix(registry.MachinesPrefix)) {
+		id := registry.MachineID(rec.Key[len(registry.MachinesPrefix):])
+		m, err := registry.Decode[registry.Machine](rec)
+		if _, alive := view.Get(registry.AliveKey(id)); !alive || err != nil {
+			continue
+		}
+		var settings *registry.Settings
+		if rec, ok := view.Get(registry.SettingsKey(id)); ok {
+			settings, _ = registry.Decode[registry.Settings](rec) // what can't be read says nothing
+		}
+		all = append(all, runs{
+			id: id, machine: cmp.Or(m.GetHostname(), id.Short()), hostname: m.GetHostname(),
+			metadata: registry.EffectiveMetadata(m, settings),
+			version:  m.GetFacts()["systemd"], systemd: systemdVersion(m.GetFacts()["systemd"]),
+		})
+	}
+	return all
+}
+
+// candidates are the machines that a unit's MachineID= and MachineMetadata=
+// allow, or all when there is none.
+func (all fleet) candidates(name unit.Name, f *unit.File) fleet {
+	o, err := f.Options(name)
+	if err != nil || o.MachineID == "" && len(o.Requirements) == 0 {
+		return all
+	}
+	var some fleet
+	for _, m := range all {
+		lacks := func(r unit.Requirement) bool { return r.Lacks(m.metadata) != "" }
+		if strings.HasPrefix(string(m.id), o.MachineID) || m.hostname == o.MachineID {
+			if !slices.ContainsFunc(o.Requirements, lacks) {
+				some = append(some, m)
+			}
+		}
+	}
+	if len(some) == 0 {
+		return all
+	}
+	return some
+}
+
+// verifier is the machine whose systemd is to look at a unit's file: here, if the
+// unit may come here and no machine has a newer systemd, else the first that
+// has the newest. It is false when there is none.
+func (all fleet) verifier(name unit.Name, f *unit.File, here registry.MachineID) (runs, bool) {
+	var best runs
+	for _, m := range all.candidates(name, f) {
+		if m.systemd > best.systemd || m.systemd == best.systemd && m.id == here {
+			best = m
+		}
+	}
+	return best, best.systemd > 0
+}
+
+// versionOf is a systemd that some machines have.
+type versionOf struct {
+	runs   // the first of them
+	others int
+}
+
+func (v versionOf) String() string {
+	switch v.others {
+	case 0:
+		return fmt.Sprintf("%s runs systemd %d", v.machine, v.systemd)
+	case 1:
+		return fmt.Sprintf("%s and another machine run systemd %d", v.machine, v.systemd)
+	}
+	return fmt.Sprintf("%s and %d other machines run systemd %d", v.machine, v.others, v.systemd)
+}
+
+// byVersion groups machines by the systemd they have, the newest first; those
+// that don't say are left out.
+func byVersion(machines fleet) []versionOf {
+	var found []versionOf
+	for _, m := range machines {
+		i := slices.IndexFunc(found, func(v versionOf) bool { return v.systemd == m.systemd })
+		switch {
+		case m.systemd == 0:
+		case i < 0:
+			found = append(found, versionOf{runs: m})
+		default:
+			found[i].others++
+		}
+	}
+	slices.SortStableFunc(found, func(a, b versionOf) int { return b.systemd - a.systemd })
+	return found
+}
+
+// systemdVersion is the number that a version such as "252 (252.38-1~deb12u1)"
+// begins with, or 0.
+func systemdVersion(text string) int {
+	digits := strings.IndexFunc(text+" ", func(c rune) bool { return c < '0' || c > '9' })
+	n, _ := strconv.Atoi(text[:digits])
+	return n
+}
