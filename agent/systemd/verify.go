@@ -239,7 +239,7 @@ func harmless(what string, allowUnknown bool) bool {
 	case has("unknown key"), has("unknown lvalue"), has("unknown section"):
 		return allowUnknown
 	}
-	return !has("ignor") && !has("refus") && !has("bad unit file setting") && !has("failed to")
+	return !slices.ContainsFunc([]string{"ignor", "refus", "bad unit file setting", "failed to", "unable to", "cannot ", "invalid "}, has)
 }
 
 // verdicts remembers what systemd had against files, for as long as it is the

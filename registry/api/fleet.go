@@ -81,6 +81,21 @@ func (all fleet) verifier(name unit.Name, f *unit.File, here registry.MachineID)
 	return best, best.systemd > 0
 }
 
+// askedMax is how many machines are asked to look at a file before it is left
+// to those where the unit starts.
+const askedMax = 3
+
+// like are machines with m's systemd, m first and a few.
+func (all fleet) like(m runs) fleet {
+	few := fleet{m}
+	for _, other := range all {
+		if len(few) < askedMax && other.systemd == m.systemd && other.id != m.id {
+			few = append(few, other)
+		}
+	}
+	return few
+}
+
 // versionOf is a systemd that some machines have.
 type versionOf struct {
 	runs   // the first of them

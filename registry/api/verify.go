@@ -144,7 +144,13 @@ func (c *checked) verify(ctx context.Context, s *Server, p *picture, fleet fleet
 	defer cancel()
 	var bad []string
 	for _, id := range order {
-		said, err := c.ask(ctx, s.at(p, id), machines[id], *at[id])
+		var said []string
+		var err error
+		for _, m := range fleet.like(machines[id]) {
+			if said, err = c.ask(ctx, s.at(p, m.id), m, *at[id]); err == nil {
+				break
+			}
+		}
 		if err != nil {
 			c.notes = append(c.notes, fmt.Sprintf("systemd has not looked at the files yet, and will before the units start: %v", err))
 			continue
