@@ -180,7 +180,7 @@ func TestDecide(t *testing.T) {
 				unit a.service launched
 				assigned m1 a.service launched
 				observed m1 a.service active reason=unfit(runs)`,
-			want: `put pending/a.service it should leave m1, but no machine fits: runs (m1)`,
+			want: `put pending/a.service no machine fits: runs (m1)`,
 		},
 		{
 			name: "A-22: globals go everywhere",

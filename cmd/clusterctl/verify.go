@@ -100,7 +100,7 @@ not on that machine is only a warning. Exits 2 when any file has an error.`,
   clusterctl verify --offline units/*.service`,
 	}
 	offline := cmd.Flags().Bool("offline", false, "ask no machine, and no cluster")
-	machine := cmd.Flags().String("machine", "", "whose systemd is asked: id or host name (default: the machine that answers)")
+	machine := cmd.Flags().String("machine", "", "whose systemd is asked: id or host name (default: one that the unit may come to)")
 	output := cmd.Flags().StringP("output", "o", "", "json for scripts")
 	allow := addAllowUnknown(cmd)
 	cmd.Args = func(cmd *cobra.Command, args []string) error {

@@ -81,6 +81,31 @@ func (all fleet) verifier(name unit.Name, f *unit.File, here registry.MachineID)
 	return best, best.systemd > 0
 }
 
+// errand is what one machine is to look at.
+type errand struct {
+	to      runs
+	request VerifyRequest
+}
+
+// split gives each file of a request to the machine that is to look at it. What
+// no machine that is alive can look at is left out.
+func (all fleet) split(r VerifyRequest, parsed []*unit.File, here registry.MachineID) []errand {
+	var errands []errand
+	for i, file := range r.Files {
+		m, ok := all.verifier(file.Name, parsed[i], here)
+		if !ok {
+			continue
+		}
+		at := slices.IndexFunc(errands, func(e errand) bool { return e.to.id == m.id })
+		if at < 0 {
+			at = len(errands)
+			errands = append(errands, errand{m, VerifyRequest{AllowUnknown: r.AllowUnknown, Alone: r.Alone}})
+		}
+		errands[at].request.Files = append(errands[at].request.Files, file)
+	}
+	return errands
+}
+
 // askedMax is how many machines are asked to look at a file before it is left
 // to those where the unit starts.
 const askedMax = 3

@@ -126,8 +126,8 @@ type Applied struct {
 // go no further. Their names differ.
 type VerifyRequest struct {
 	Files []VerifyFile `json:"files"`
-	// Machine is which one to ask: as an operator may write it; empty is the
-	// machine that answers.
+	// Machine is which one to ask: as an operator may write it; empty is one
+	// that the unit may come to. A machine asked for itself needs none.
 	Machine registry.MachineID `json:"machine,omitempty"`
 	// AllowUnknown makes warnings of sections and keys that systemd doesn't know.
 	AllowUnknown bool `json:"allowUnknown,omitempty"`

@@ -44,7 +44,8 @@ func readVerify(r *http.Request) (VerifyRequest, []*unit.File, error) {
 	return in, parsed, nil
 }
 
-// verify refuses what submitting would, then has a machine's systemd look.
+// verify refuses what submitting would, then has a machine's systemd look: the
+// one that is named, or those that would look if the files were submitted.
 func (s *Server) verify(c *Control, w http.ResponseWriter, r *http.Request) error {
 	in, parsed, err := readVerify(r)
 	if err != nil {
@@ -54,22 +55,33 @@ func (s *Server) verify(c *Control, w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	notes, err := verifyNotes(in, parsed, newFleet(view))
+	fleet := newFleet(view)
+	notes, err := verifyNotes(in, parsed, fleet)
 	if err != nil {
 		return err
 	}
 	p := c.picture(view, s.Now())
-	m := s.Machine
+	errands := []errand{{to: runs{id: s.Machine}, request: in}}
 	if in.Machine != "" {
-		if m, err = p.find(string(in.Machine)); err != nil {
+		if errands[0].to.id, err = p.find(string(in.Machine)); err != nil {
 			return err
 		}
+	} else if split := fleet.split(in, parsed, s.Machine); len(split) > 0 {
+		errands = split
 	} else if s.Local == nil {
 		return runsNothing()
 	}
 	out := openStream(w, plainText)
 	_, _ = io.WriteString(out, notes) // if the caller left, so it is below
-	out.end(s.at(p, m).Verify(r.Context(), in, out))
+	exit := 0
+	for _, e := range errands {
+		code, err := s.at(p, e.to.id).Verify(r.Context(), e.request, out)
+		if exit = max(exit, code); err != nil {
+			out.end(exit, err)
+			return nil
+		}
+	}
+	out.end(exit, nil)
 	return nil
 }
 
@@ -121,33 +133,24 @@ const verifyWait = 20 * time.Second
 // machine that the unit may come to: this one, if it does. What systemd would
 // refuse or ignore is the error. When it can't be asked, that is noted.
 func (c *checked) verify(ctx context.Context, s *Server, p *picture, fleet fleet) error {
-	at := map[registry.MachineID]*VerifyRequest{}
+	request := VerifyRequest{AllowUnknown: c.AllowUnknown, Alone: true}
+	var parsed []*unit.File
 	asked := map[unit.Hash]bool{} // instances of a template have one file
-	machines := map[registry.MachineID]runs{}
-	var order []registry.MachineID
 	for _, change := range c.fresh {
-		if asked[change.File] {
-			continue
+		if !asked[change.File] {
+			asked[change.File] = true
+			request.Files = append(request.Files, VerifyFile{Name: change.Name, File: c.Files[change.File]})
+			parsed = append(parsed, c.parsed[change.Name])
 		}
-		asked[change.File] = true
-		m, ok := fleet.verifier(change.Name, c.parsed[change.Name], s.Machine)
-		if !ok {
-			continue // no machine is alive: whoever comes to have it will look
-		}
-		if at[m.id] == nil {
-			at[m.id] = &VerifyRequest{AllowUnknown: c.AllowUnknown, Alone: true}
-			machines[m.id], order = m, append(order, m.id)
-		}
-		at[m.id].Files = append(at[m.id].Files, VerifyFile{Name: change.Name, File: c.Files[change.File]})
 	}
 	ctx, cancel := context.WithTimeout(ctx, verifyWait)
 	defer cancel()
 	var bad []string
-	for _, id := range order {
+	for _, e := range fleet.split(request, parsed, s.Machine) {
 		var said []string
 		var err error
-		for _, m := range fleet.like(machines[id]) {
-			if said, err = c.ask(ctx, s.at(p, m.id), m, *at[id]); err == nil {
+		for _, m := range fleet.like(e.to) {
+			if said, err = c.ask(ctx, s.at(p, m.id), m, e.request); err == nil {
 				break
 			}
 		}
@@ -173,9 +176,11 @@ func (c *checked) ask(ctx context.Context, at Local, m runs, r VerifyRequest) (b
 	for line := range strings.Lines(out.String()) {
 		line = strings.TrimSpace(line)
 		text, warning := strings.CutPrefix(line, "warning: ")
-		if said := m.says(text); warning {
+		said, where := m.says(text)
+		known := func(note string) bool { return strings.Contains(where, ":") && strings.HasPrefix(note, where+":") }
+		if warning && !slices.ContainsFunc(c.notes, known) { // of its line we have said it ourselves
 			c.notes = append(c.notes, said)
-		} else if line != "" {
+		} else if line != "" && !warning {
 			bad = append(bad, said)
 		}
 	}
@@ -185,11 +190,12 @@ func (c *checked) ask(ctx context.Context, at Local, m runs, r VerifyRequest) (b
 	return bad, nil
 }
 
-// says puts the machine into what its systemd said: "name:line: what".
-func (m runs) says(text string) string {
+// says puts the machine into what its systemd said, "name:line: what" or "name:
+// what"; where is what stands before the blank.
+func (m runs) says(text string) (said, where string) {
 	where, what, ok := strings.Cut(text, ": ")
-	if !ok {
-		where, what = "", text
+	if !ok || strings.ContainsAny(where, " ") {
+		return fmt.Sprintf("systemd %d on %s: %s", m.systemd, m.machine, text), text
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s: systemd %d on %s: %s", where, m.systemd, m.machine, what))
+	return fmt.Sprintf("%s: systemd %d on %s: %s", where, m.systemd, m.machine, what), where
 }

@@ -62,6 +62,15 @@ func TestSystemdLooksAtNewFiles(t *testing.T) {
 			t.Errorf("%s: got\n%s\nwant\n%s", tt.name, got, tt.want)
 		}
 	}
+	var out bytes.Buffer
+	for _, file := range []VerifyFile{{"a.service", []byte(sh + "# Objectionable\n")}, {"b.service", []byte(sh + "# Objectionable\n" + pinned)}} {
+		if _, err := r.client.Verify(r.ctx, VerifyRequest{Files: []VerifyFile{file}}, &out); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := out.String(); got != "a.service:1: B objects\nb.service:1: A objects\n" {
+		t.Errorf("without a machine named, verify says\n%s", got)
+	}
 	if got := r.file("a.service", sh+pinned, Apply{AllowUnknown: true}); got != "" {
 		t.Fatal(got)
 	}
