@@ -150,6 +150,9 @@ func (s cloneTree) compile(b *builder, in *inputs) {
 	if s.ReadOnly {
 		b.setAttr("make "+from+" read-only", c, unix.MOUNT_ATTR_RDONLY, unix.AT_RECURSIVE)
 	}
+	if s.NoExec {
+		b.setAttr("make "+from+" noexec", c, unix.MOUNT_ATTR_NOEXEC, unix.AT_RECURSIVE)
+	}
 }
 
 // setAttr sets attributes of the mount in cell c.
@@ -228,7 +231,11 @@ func (s attach) compile(b *builder, in *inputs) {
 		dir, name := path.Split(s.Target)
 		up := b.directory(what, path.Clean(dir), s.Strict)
 		b.call(what, unix.SYS_MKNODAT, up, name, unix.S_IFREG|0o644, 0).flags = flagIgnore
-		at = b.open(what, s.Target, 0, s.Strict)
+		flags := uint64(0)
+		if s.OnLink {
+			flags = unix.O_NOFOLLOW
+		}
+		at = b.open(what, s.Target, flags, s.Strict)
 	}
 	if s.Optional {
 		b.ops[len(b.ops)-1].flags = flagIgnore
@@ -245,7 +252,7 @@ func (s makeEtc) compile(b *builder, in *inputs) {
 	what := s.String()
 	etc, file := b.cell("etc"), b.cell("etc file")
 	b.move(what, etc, b.directory(what, "/dev", true), "")
-	for _, name := range etcFiles {
+	for _, name := range s.Files {
 		b.call(what, unix.SYS_OPENAT, etc, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o644).into(b, file)
 		b.call(what, unix.SYS_WRITE, file, in.files[name], len(in.files[name]))
 		b.call(what, unix.SYS_CLOSE, file)
@@ -264,11 +271,15 @@ func (s devLinks) compile(b *builder, in *inputs) {
 
 func (s sysctl) compile(b *builder, in *inputs) {
 	// Through the descriptor of our own procfs: no path an image could bend.
-	// A kernel without the setting, IPv4 left out say, is no reason to stop.
-	c := b.cell("sysctl")
-	b.call(s.String(), unix.SYS_OPENAT, b.cell("proc"), "sys/"+s.Path, unix.O_WRONLY|unix.O_CLOEXEC).into(b, c)
-	b.ops[len(b.ops)-1].flags = flagIgnore
-	b.call(s.String(), unix.SYS_WRITE, c, s.Value, len(s.Value)).flags = flagIgnore
+	// For our own, a kernel without the setting, IPv4 left out say, is no reason
+	// to stop.
+	c, flags := b.cell("sysctl"), opFlags(0)
+	if s.Optional {
+		flags = flagIgnore
+	}
+	b.call(s.String(), unix.SYS_OPENAT, b.cell("proc"), "sys/"+strings.ReplaceAll(s.Name, ".", "/"), unix.O_WRONLY|unix.O_CLOEXEC).into(b, c)
+	b.ops[len(b.ops)-1].flags = flags
+	b.call(s.String(), unix.SYS_WRITE, c, s.Value, len(s.Value)).flags = flags
 	b.call(s.String(), unix.SYS_CLOSE, c).flags = flagIgnore
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -104,7 +105,7 @@ func (l *launch) claim() error {
 	rec := Record{
 		Name: s.Name, ID: s.ID, Image: s.Image, Digest: s.Digest, Layers: s.Layers, RootFS: s.RootFS, Command: s.Argv,
 		Created: time.Now().UTC(), Unit: s.Unit, Invocation: s.Invocation, Remove: s.Remove,
-		StopSignal: s.StopSignal, StopTimeout: s.StopTimeout, Network: s.Network,
+		StopSignal: s.StopSignal, StopTimeout: s.StopTimeout, Network: s.Network, Labels: s.Labels,
 	}
 	overlay, ranged := false, false
 	for _, step := range l.plan.Parent {
@@ -135,11 +136,45 @@ func etcContents(s Spec) map[string]string {
 	if s.Hostname != "" {
 		hosts += "127.0.1.1\t" + s.Hostname + "\n"
 	}
+	for _, line := range s.Names.Hosts {
+		hosts += line + "\n"
+	}
 	resolv, err := readFile("/etc/resolv.conf")
 	if err != nil {
 		resolv = nil // a machine without one has no names to look up
 	}
-	return map[string]string{"hosts": hosts, "hostname": s.Hostname + "\n", "resolv.conf": string(resolv)}
+	return map[string]string{"hosts": hosts, "hostname": s.Hostname + "\n", "resolv.conf": s.Names.resolv(string(resolv)), localtime: s.Zone}
+}
+
+// ask says whether n asks for something that a file of etcFiles has to tell.
+func (n Names) ask(file string) bool {
+	return file == "hosts" && len(n.Hosts) > 0 || file == "resolv.conf" && len(n.Servers)+len(n.Search)+len(n.Options) > 0
+}
+
+// resolv returns the machine's resolv.conf with what n says in its place.
+func (n Names) resolv(machine string) string {
+	if !n.ask("resolv.conf") {
+		return machine
+	}
+	var text strings.Builder
+	for line := range strings.Lines(machine) {
+		f := strings.Fields(line)
+		if len(f) == 0 || f[0] == "nameserver" && len(n.Servers) > 0 || f[0] == "options" && len(n.Options) > 0 ||
+			(f[0] == "search" || f[0] == "domain") && len(n.Search) > 0 {
+			continue
+		}
+		text.WriteString(strings.TrimRight(line, "\n") + "\n")
+	}
+	for _, s := range n.Servers {
+		text.WriteString("nameserver " + s + "\n")
+	}
+	if len(n.Search) > 0 && n.Search[0] != "." {
+		text.WriteString("search " + strings.Join(n.Search, " ") + "\n")
+	}
+	if len(n.Options) > 0 {
+		text.WriteString("options " + strings.Join(n.Options, " ") + "\n")
+	}
+	return text.String()
 }
 
 // undo takes back what was done before the gate opened.
@@ -178,11 +213,14 @@ func (l *launch) do(step Step) error {
 		if step.ReadOnly {
 			attr |= unix.MOUNT_ATTR_RDONLY
 		}
+		if step.NoExec {
+			attr |= unix.MOUNT_ATTR_NOEXEC
+		}
 		fd, err := take(step.Source, l.mapFor(step.Mapped), attr)
 		l.fds[step.Name] = fd
 		return err
 	case lookUpUser:
-		return l.lookUpUser(step.User)
+		return l.lookUpUser(step.User, step.Groups)
 	case writeState:
 		return l.dir.setLive(s.Name, l.pid, false, l.ids)
 	case announce:
@@ -285,7 +323,7 @@ func (l *launch) mapIDs(step mapIDs) error {
 	return nil
 }
 
-func (l *launch) lookUpUser(user string) error {
+func (l *launch) lookUpUser(user string, groups []string) error {
 	root, ok := l.fds["root"]
 	if !ok {
 		fd, err := unix.Open(l.plan.Spec.RootFS, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -304,6 +342,9 @@ func (l *launch) lookUpUser(user string) error {
 		return err
 	}
 	ids, err := lookUp(user, passwd, group)
+	if err == nil {
+		err = ids.join(groups, group)
+	}
 	if err != nil {
 		return err
 	}

@@ -126,7 +126,11 @@ func PrepareVolumes(volumes []Volume, make bool) error {
 		if err := checkSource(real); err != nil { // before anything is made there
 			return fmt.Errorf("volume %w", err)
 		}
-		if make {
+		if make && v.Exists {
+			if _, err := os.Lstat(real); err != nil {
+				return fmt.Errorf("volume %s: no such file or directory on this machine; make it, or write --volume, which does", v.Source)
+			}
+		} else if make {
 			if err := makeSource(real); err != nil {
 				return fmt.Errorf("make volume %s: %w", v.Source, err)
 			}
@@ -138,6 +142,36 @@ func PrepareVolumes(volumes []Volume, make bool) error {
 		volumes[i].Source, volumes[i].file = real, err == nil && !info.IsDir()
 	}
 	return nil
+}
+
+// PrepareDevices finds out what devices are, whatever links lead there, and
+// leaves out those that needn't be there and aren't. hostIDs says that there
+// will be no user name-space.
+func PrepareDevices(devices []Device, hostIDs bool) ([]Device, error) {
+	var there []Device
+	for _, d := range devices {
+		real, err := filepath.EvalSymlinks(d.Source)
+		if d.Optional && errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("device %s: this machine hasn't got it: %w", d.Source, err)
+		}
+		info, err := os.Stat(real)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("device %s: %w", d.Source, err)
+		case !strings.HasPrefix(real, "/dev/"), info.Mode()&os.ModeDevice == 0 && !info.IsDir():
+			return nil, fmt.Errorf("device %s: no device and no directory below /dev; bind it: --volume", d.Source)
+		case !info.IsDir() && !hostIDs && info.Mode().Perm()&0o006 != 0o006:
+			// Its owner and group are nobody in there, and devtmpfs maps no ids.
+			return nil, fmt.Errorf("device %s: only its owner and group may use it (%s), and in a user name-space a container is neither; give that up: --userns=host",
+				d.Source, info.Mode().Perm())
+		}
+		d.Source, d.dir = real, info.IsDir()
+		there = append(there, d)
+	}
+	return there, nil
 }
 
 // resolve follows all links of an absolute path; its end need not exist.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -91,6 +92,8 @@ func check(s *Spec, host Host) error {
 		return fmt.Errorf("name %q: letters, digits, _ . and - only, two at least, a letter or digit first", s.Name)
 	case len(s.Argv) == 0 || s.Argv[0] == "":
 		return errors.New("no command: the image names none; write one behind the image")
+	case s.Notify != "" && !path.IsAbs(s.Notify):
+		return fmt.Errorf("--sdnotify=container: the notification socket %s is no file that can be bound", s.Notify)
 	case !path.IsAbs(s.WorkDir):
 		return fmt.Errorf("working directory %s: must begin with a slash", s.WorkDir)
 	case s.Network == NetworkHost && !host.Root:
@@ -101,6 +104,8 @@ func check(s *Spec, host Host) error {
 		return errors.New("--userns=host: needs root; leave it out")
 	case len(s.Layers) > 0 && !host.Root:
 		return errors.New("run an image: needs root today; without root there is --rootfs DIR")
+	case !host.Root && len(s.Groups) > 0:
+		return fmt.Errorf("--group-add=%s: without root the container has one id, root's; leave --group-add out", s.Groups[0])
 	case !host.Root && s.User != "" && s.User != "0" && s.User != "root" && s.User != "0:0":
 		return fmt.Errorf("--user=%s: without root the container has one id, root's; leave --user out", s.User)
 	}
@@ -128,7 +133,37 @@ func check(s *Spec, host Host) error {
 			return fmt.Errorf("--tmpfs: %w", err)
 		}
 	}
+	for _, d := range s.Devices {
+		if err := checkTarget(d.Target); err != nil {
+			return fmt.Errorf("--device: %w", err)
+		}
+	}
+	for _, c := range s.Sysctls {
+		if err := checkSysctl(c.Name, s.Network); err != nil {
+			return fmt.Errorf("--sysctl=%s=%s: %w", c.Name, c.Value, err)
+		}
+	}
 	return nil
+}
+
+// ownSysctls are those outside net. of which each container has its own.
+var ownSysctls = strings.Fields(`kernel.msgmax kernel.msgmnb kernel.msgmni kernel.sem kernel.shmall
+	kernel.shmmax kernel.shmmni kernel.shm_rmid_forced`)
+
+// checkSysctl lets a container set what is its own, and nothing of the machine's.
+func checkSysctl(name, network string) error {
+	for _, part := range strings.Split(name, ".") {
+		if part == "" || strings.ContainsAny(part, "/\x00") {
+			return errors.New("write it with dots, as in net.ipv4.ip_forward=1")
+		}
+	}
+	switch {
+	case strings.HasPrefix(name, "net.") && network == NetworkHost:
+		return errors.New("with --network=host that is the machine's; set it there, in /etc/sysctl.d")
+	case strings.HasPrefix(name, "net."), strings.HasPrefix(name, "fs.mqueue."), slices.Contains(ownSysctls, name):
+		return nil
+	}
+	return fmt.Errorf("that is the whole machine's; set it there, in /etc/sysctl.d; a container has its own net.*, fs.mqueue.* and %s", strings.Join(ownSysctls, ", "))
 }
 
 // checkTarget keeps volumes off what the container's safety hangs on.
@@ -202,10 +237,13 @@ func (p *Plan) parentSteps(host Host) {
 			add(makeTree{Name: "root", Source: s.RootFS, Mapped: p.UserNS})
 		}
 		for i, v := range s.Volumes {
-			add(makeTree{Name: volumeName(i), Source: v.Source, Mapped: p.UserNS, ReadOnly: v.ReadOnly, Volume: true})
+			add(makeTree{Name: volumeName(i), Source: v.Source, Mapped: p.UserNS, ReadOnly: v.ReadOnly, NoExec: v.NoExec, Volume: true})
+		}
+		if s.Notify != "" { // whose ids are nobody's in there; everybody may write to it
+			add(makeTree{Name: "notify", Source: s.Notify})
 		}
 	}
-	add(lookUpUser{User: s.User})
+	add(lookUpUser{s.User, s.Groups})
 	add(writeState{})
 	if p.HandOver {
 		add(announce{})
@@ -222,6 +260,17 @@ func volumeName(i int) string { return fmt.Sprintf("volume %d", i+1) }
 
 // etcFiles are written anew for each container and bound over the image's.
 var etcFiles = []string{"hosts", "hostname", "resolv.conf"}
+
+// etcFiles are those of this container.
+func (p *Plan) etcFiles() []string {
+	if p.Spec.Zone == "" {
+		return etcFiles
+	}
+	return append(slices.Clone(etcFiles), localtime)
+}
+
+// localtime is the file that says which time zone it is.
+const localtime = "localtime"
 
 // received returns the names of the mounts the parent sends through the gate.
 func (p *Plan) received() []string {
@@ -256,7 +305,7 @@ func (p *Plan) childSteps(host Host) {
 		p.ownTrees(add)
 	}
 	p.makeSystem(host, add)
-	add(pivot{}, makeEtc{})
+	add(pivot{}, makeEtc{p.etcFiles()})
 	// What the image's links may lead about goes first, while there is nothing to
 	// be led to: a volume can't come to cover a part of /proc or /sys.
 	inDev := p.attachUser(host, add)
@@ -274,7 +323,7 @@ func (p *Plan) childSteps(host Host) {
 	if !p.HandOver {
 		add(dieWithParent{Again: true})
 	}
-	add(closeFiles{From: 3 + s.ListenFDs}, program{Argv: s.Argv, Path: env(s.Env, "PATH"), Ready: p.HandOver})
+	add(closeFiles{From: 3 + s.ListenFDs}, program{Argv: s.Argv, Path: env(s.Env, "PATH"), Ready: p.HandOver && s.Notify == ""})
 }
 
 // ownTrees lets the child clone what the parent can't send: without root only
@@ -283,7 +332,10 @@ func (p *Plan) ownTrees(add func(...Step)) {
 	s := p.Spec
 	add(cloneTree{Name: "root", Path: s.RootFS})
 	for i, v := range s.Volumes {
-		add(cloneTree{Name: volumeName(i), Path: v.Source, ReadOnly: v.ReadOnly})
+		add(cloneTree{Name: volumeName(i), Path: v.Source, ReadOnly: v.ReadOnly, NoExec: v.NoExec})
+	}
+	if s.Notify != "" {
+		add(cloneTree{Name: "notify", Path: s.Notify})
 	}
 }
 
@@ -298,13 +350,17 @@ func (p *Plan) makeSystem(host Host, add func(...Step)) {
 	if host.Root {
 		pts += ",gid=5"
 	}
+	shm := "65536k"
+	if p.Spec.ShmBytes > 0 {
+		shm = strconv.FormatUint(p.Spec.ShmBytes, 10)
+	}
 	add(
 		makeFS{Name: "proc", Type: "proc", Attr: plain},
 		makeFS{Name: "sysfs", Type: "sysfs", Attr: "ro," + plain},
 		makeFS{Name: "etc", Type: "tmpfs", Options: "mode=0755,size=1024k", Attr: plain},
 		makeFS{Name: "dev", Type: "tmpfs", Options: "mode=0755,size=65536k", Attr: "nosuid"},
 		makeFS{Name: "devpts", Type: "devpts", Options: pts, Attr: "nosuid,noexec"},
-		makeFS{Name: "shm", Type: "tmpfs", Options: "mode=1777,size=65536k", Attr: plain},
+		makeFS{Name: "shm", Type: "tmpfs", Options: "mode=1777,size=" + shm, Attr: plain},
 		makeFS{Name: "mqueue", Type: "mqueue", Attr: plain},
 	)
 	if host.Cgroup2 {
@@ -312,6 +368,9 @@ func (p *Plan) makeSystem(host Host, add func(...Step)) {
 	}
 	for _, d := range devices {
 		add(cloneTree{Name: "dev/" + d, Path: "/dev/" + d})
+	}
+	for i, d := range p.Spec.Devices {
+		add(cloneTree{Name: deviceName(i), Path: d.Source})
 	}
 	if len(host.ProcDirs) > 0 {
 		add(makeFS{Name: "nothing", Type: "tmpfs", Options: "mode=0555", Attr: "ro," + plain})
@@ -321,6 +380,8 @@ func (p *Plan) makeSystem(host Host, add func(...Step)) {
 		add(makeFS{Name: fmt.Sprintf("tmpfs %d", i+1), Type: "tmpfs", Options: opts, Attr: attr})
 	}
 }
+
+func deviceName(i int) string { return fmt.Sprintf("device %d", i+1) }
 
 func (p *Plan) attachSystem(host Host, add func(...Step)) {
 	add(
@@ -337,12 +398,18 @@ func (p *Plan) attachSystem(host Host, add func(...Step)) {
 	for _, d := range devices {
 		add(attach{Name: "dev/" + d, Base: "dev", Target: d, File: true})
 	}
+	if p.Spec.Notify != "" {
+		add(attach{Name: "notify", Base: "dev", Target: path.Base(NotifySocket), File: true})
+	}
 	add(devLinks{})
 	if p.NetNS && host.Root {
 		add(
-			sysctl{"net/ipv4/ping_group_range", "0 65535"},
-			sysctl{"net/ipv4/ip_unprivileged_port_start", "0"},
+			sysctl{Name: "net.ipv4.ping_group_range", Value: "0 65535", Optional: true},
+			sysctl{Name: "net.ipv4.ip_unprivileged_port_start", Value: "0", Optional: true},
 		)
+	}
+	for _, c := range p.Spec.Sysctls {
+		add(sysctl{Name: c.Name, Value: c.Value})
 	}
 	for _, f := range host.ProcFiles {
 		add(mask{Path: f})
@@ -367,6 +434,9 @@ func (p *Plan) attachUser(host Host, add func(...Step)) (inDev []Step) {
 	for i, v := range s.Volumes {
 		mounts = append(mounts, attach{Name: volumeName(i), Target: path.Clean(v.Target), File: v.file})
 	}
+	for i, d := range s.Devices {
+		mounts = append(mounts, attach{Name: deviceName(i), Target: path.Clean(d.Target), File: !d.dir})
+	}
 	// /a before /a/b, whatever the order they were given in.
 	slices.SortStableFunc(mounts, func(a, b attach) int { return strings.Compare(a.Target, b.Target) })
 	taken := map[string]bool{}
@@ -381,8 +451,12 @@ func (p *Plan) attachUser(host Host, add func(...Step)) (inDev []Step) {
 	for _, f := range etcFiles {
 		if target := "/etc/" + f; !taken[target] {
 			// In somebody's own directory nothing is made for comfort only.
-			add(attach{Name: f, Target: target, File: true, Exists: plainRoot, Optional: plainRoot})
+			comfort := plainRoot && !s.Names.ask(f)
+			add(attach{Name: f, Target: target, File: true, Exists: comfort, Optional: comfort})
 		}
+	}
+	if s.Zone != "" && !taken["/etc/"+localtime] {
+		add(attach{Name: localtime, Target: "/etc/" + localtime, File: true, OnLink: true})
 	}
 	return inDev
 }

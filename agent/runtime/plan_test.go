@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -102,6 +103,36 @@ func TestMake(t *testing.T) {
 			has:  []string{"mount proc on /proc", "go to /srv", "make the root read-only", "execve"},
 		},
 		{
+			name: "devices, room to share and settings, while /proc and /dev can be changed",
+			spec: func(s *Spec) {
+				s.Devices = []Device{{Source: "/dev/fuse", Target: "/dev/fuse"}, {Source: "/dev/snd", Target: "/dev/snd", dir: true}}
+				s.ShmBytes, s.Sysctls, s.Groups = 1<<20, []Sysctl{{"net.core.somaxconn", "9"}}, []string{"44", "video"}
+			},
+			has: []string{
+				"look up user root, with groups 44 video too, in the root's", "make shm: tmpfs (nosuid,nodev,noexec;mode=1777,size=1048576)",
+				"take /dev/fuse", "take /dev/snd", "pivot_root", "mount dev on /dev", "set net.core.somaxconn to 9", "make /proc/sys read-only",
+				"mount device 1 on /dev/fuse\n", "mount device 2 on /dev/snd\n",
+			},
+		},
+		{
+			name: "somebody's own directory gets no files but those asked for",
+			spec: func(s *Spec) {
+				s.Layers, s.Image, s.RootFS = nil, "", "/srv/root"
+				s.Names.Hosts, s.Zone = []string{"::1\tdb"}, "TZif"
+			},
+			has: []string{
+				"write hosts, hostname, resolv.conf, localtime for /etc, in memory", "mount hosts on /etc/hosts\n",
+				"mount hostname on /etc/hostname, if that is there", "mount resolv.conf on /etc/resolv.conf, if that is there", "mount localtime on /etc/localtime\n",
+			},
+		},
+		{
+			name:   "a program that tells systemd itself is given the socket, and nothing is said for it",
+			spec:   func(s *Spec) { s.Notify = "/run/systemd/notify" },
+			host:   func(h *Host) { h.HandOver = true },
+			has:    []string{"make notify: /run/systemd/notify\n", "tell systemd MAINPID=", "mount notify on /dev/notify", "execve"},
+			hasNot: []string{"READY=1"},
+		},
+		{
 			name: "pure cgroup2 is shown, read-only",
 			host: func(h *Host) { h.Cgroup2 = true },
 			has:  []string{"make cgroup: cgroup2 (ro,nosuid,nodev,noexec)", "mount cgroup on /sys/fs/cgroup"},
@@ -159,6 +190,12 @@ func TestMakeRefuses(t *testing.T) {
 		{"B-10: clusterd's, by its directory's directory", func(s *Spec) { s.Volumes = []Volume{{Source: "/run", Target: "/s"}} }, true, "could rule this machine"},
 		{"B-10: docker's", func(s *Spec) { s.Volumes = []Volume{{Source: "/var/run/docker.sock", Target: "/s"}} }, true, "could rule this machine"},
 		{"a capability nobody has", func(s *Spec) { s.CapAdd = []string{"FLY"} }, true, "no such capability"},
+		{"a setting of the whole machine's", func(s *Spec) { s.Sysctls = []Sysctl{{"kernel.panic", "1"}} }, true, "--sysctl=kernel.panic=1: that is the whole machine's"},
+		{"a setting of the machine's network", func(s *Spec) { s.Network, s.Sysctls = "host", []Sysctl{{"net.ipv4.ip_forward", "1"}} }, true, "with --network=host that is the machine's"},
+		{"a path for a setting", func(s *Spec) { s.Sysctls = []Sysctl{{"net../../kernel/panic", "1"}} }, true, "write it with dots"},
+		{"a device over /dev", func(s *Spec) { s.Devices = []Device{{Source: "/dev/fuse", Target: "/dev"}} }, true, "can't be covered"},
+		{"an abstract notification socket", func(s *Spec) { s.Notify = "@systemd" }, true, "is no file that can be bound"},
+		{"groups without root", func(s *Spec) { s.Layers, s.RootFS, s.Groups = nil, "/r", []string{"7"} }, false, "leave --group-add out"},
 		{"an image without root", func(s *Spec) {}, false, "--rootfs DIR"},
 		{"another user without root", func(s *Spec) { s.Layers, s.RootFS, s.User = nil, "/r", "7" }, false, "leave --user out"},
 		{"the machine's network without root", func(s *Spec) { s.Layers, s.RootFS, s.Network = nil, "/r", "host" }, false, "needs root"},
@@ -239,6 +276,44 @@ func TestLookUp(t *testing.T) {
 	}
 	if got, err := lookUp("root", nil, nil); err != nil || got.uid != 0 || got.home != "/root" {
 		t.Errorf("root without a passwd file: %+v, %v", got, err)
+	}
+}
+
+func TestJoin(t *testing.T) {
+	const group = "extra:x:77:\nbad:x:many:\n"
+	for names, want := range map[string]string{
+		"": "5", "7": "5 7", "extra": "5 77", "77 extra 5": "5 77",
+		"nosuch": "group nosuch: not in the container's /etc/group; write its number instead",
+		"bad":    "group bad: its line in the container's /etc/group has no id",
+	} {
+		u := userIDs{groups: []int32{5}}
+		got := ""
+		if err := u.join(strings.Fields(names), []byte(group)); err != nil {
+			got = err.Error()
+		} else {
+			got = strings.Trim(fmt.Sprint(u.groups), "[]")
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", names, got, want)
+		}
+	}
+}
+
+func TestResolv(t *testing.T) {
+	const machine = "# made by hand\nnameserver 1.1.1.1\nsearch a.example\noptions edns0"
+	for _, row := range []struct {
+		names Names
+		want  string
+	}{
+		{Names{}, machine},
+		{Names{Hosts: []string{"::1\tx"}}, machine},
+		{Names{Servers: []string{"2.2.2.2", "3.3.3.3"}}, "# made by hand\nsearch a.example\noptions edns0\nnameserver 2.2.2.2\nnameserver 3.3.3.3\n"},
+		{Names{Search: []string{"."}}, "# made by hand\nnameserver 1.1.1.1\noptions edns0\n"},
+		{Names{Search: []string{"b", "c"}, Options: []string{"ndots:2"}}, "# made by hand\nnameserver 1.1.1.1\nsearch b c\noptions ndots:2\n"},
+	} {
+		if got := row.names.resolv(machine); got != row.want {
+			t.Errorf("%v: %q, want %q", row.names, got, row.want)
+		}
 	}
 }
 

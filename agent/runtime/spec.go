@@ -35,7 +35,9 @@ type Spec struct {
 	Env      []string // NAME=value
 	WorkDir  string   // made when missing; empty means /
 	User     string   // user[:group], names or numbers; empty means root
+	Groups   []string // names or numbers, beside those of User
 	Hostname string
+	Labels   []string // NAME=value, kept with the container
 
 	ReadOnly bool     // the root, not its volumes
 	Network  string   // NetworkNone when empty
@@ -44,24 +46,59 @@ type Spec struct {
 	CapDrop  []string
 	Volumes  []Volume
 	Tmpfs    []Tmpfs
+	Devices  []Device
+	ShmBytes uint64   // room in /dev/shm; zero means 64 MiB
+	Sysctls  []Sysctl // of the container's own name-spaces
+	Names    Names
+	Zone     string // contents of /etc/localtime; empty leaves the image's
 
 	StopSignal  string        // TERM when empty
 	StopTimeout time.Duration // zero means 10 s
 	Remove      bool          // nothing is kept after it has ended
 	Stdin       bool          // pass standard input on; otherwise it is empty
 
+	Notify     string // socket by which the program itself says READY=1; empty: it is once it runs
 	ListenFDs  int    // descriptors 3, 4, … handed on as systemd's LISTEN_FDS
 	Unit       string // the systemd unit it runs in, and that unit's invocation
 	Invocation string
 }
+
+// NotifySocket is where the program finds Spec.Notify.
+const NotifySocket = "/dev/notify"
 
 // Volume binds a directory or file of the machine into the container.
 type Volume struct {
 	Source   string // absolute
 	Target   string // absolute
 	ReadOnly bool
+	NoExec   bool
+	Exists   bool // Source must be there; otherwise a directory is made
 
-	file bool // Source is no directory; LookAtHost finds out
+	file bool // Source is no directory; PrepareVolumes finds out
+}
+
+// Device is a device node of the machine, or a directory below /dev with some.
+type Device struct {
+	Source   string // absolute
+	Target   string // absolute
+	Optional bool   // leave it out where the machine hasn't got it
+
+	dir bool // PrepareDevices finds out
+}
+
+// Sysctl is a setting of the kernel's.
+type Sysctl struct {
+	Name  string // with dots
+	Value string
+}
+
+// Names is what a container knows of names and addresses beside what the
+// machine does.
+type Names struct {
+	Hosts   []string // lines of /etc/hosts: address, tab, names
+	Servers []string // name servers; none means the machine's, and so on
+	Search  []string // "." means none
+	Options []string
 }
 
 // Tmpfs is an empty file system in memory.

@@ -57,6 +57,7 @@ type Record struct {
 	StopSignal  string        `json:"stop_signal,omitempty"`
 	StopTimeout time.Duration `json:"stop_timeout,omitempty"`
 	Network     string        `json:"network"`
+	Labels      []string      `json:"labels,omitempty"` // NAME=value
 
 	Ended time.Time `json:"ended,omitzero"` // zero: not, or nobody saw it
 	Code  int       `json:"code"`           // as nsrun run gives it back; of use with Ended

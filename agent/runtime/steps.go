@@ -23,9 +23,13 @@ type (
 		Source   string
 		Mapped   bool
 		ReadOnly bool
+		NoExec   bool
 		Volume   bool // Source is resolved: no link may be on the way
 	}
-	lookUpUser struct{ User string }
+	lookUpUser struct {
+		User   string
+		Groups []string // further ones
+	}
 	writeState struct{}
 	announce   struct{}
 	openGate   struct{}
@@ -64,6 +68,9 @@ func (s makeTree) String() string {
 	if s.ReadOnly {
 		mode = ", read-only"
 	}
+	if s.NoExec {
+		mode += ", noexec"
+	}
 	return fmt.Sprintf("make %s: %s%s%s", s.Name, s.Source, mode, mapped(s.Mapped))
 }
 
@@ -75,7 +82,11 @@ func mapped(yes bool) string {
 }
 
 func (s lookUpUser) String() string {
-	return fmt.Sprintf("look up user %s in the root's /etc/passwd and /etc/group", orRoot(s.User))
+	who := "user " + orRoot(s.User)
+	if len(s.Groups) > 0 {
+		who += ", with groups " + strings.Join(s.Groups, " ") + " too,"
+	}
+	return fmt.Sprintf("look up %s in the root's /etc/passwd and /etc/group", who)
 }
 func (writeState) String() string { return "record the process: its id and its start time" }
 func (announce) String() string {
@@ -100,9 +111,10 @@ type (
 	cloneTree     struct {
 		Name, Path string
 		ReadOnly   bool
+		NoExec     bool
 	}
 	pivot   struct{}
-	makeEtc struct{}
+	makeEtc struct{ Files []string }
 	attach  struct {
 		Name     string // of the mount, as made
 		Base     string // the mount Target is relative to; empty is the root
@@ -110,11 +122,15 @@ type (
 		File     bool // the mount point is a file
 		Strict   bool // refuse symbolic links: an image must not choose where these go
 		Exists   bool // don't make the mount point
+		OnLink   bool // a symbolic link there is the mount point itself
 		Optional bool // leave it out when there is no such mount point
 	}
 	devLinks struct{}
-	sysctl   struct{ Path, Value string }
-	mask     struct {
+	sysctl   struct {
+		Name, Value string
+		Optional    bool // go on where the kernel hasn't got it
+	}
+	mask struct {
 		Path string
 		Dir  bool
 	}
@@ -187,12 +203,12 @@ func (s attach) String() string {
 	}
 	return fmt.Sprintf("mount %s on %s", s.Name, target)
 }
-func (makeEtc) String() string {
-	return "write " + strings.Join(etcFiles, ", ") + " for /etc, in memory"
+func (s makeEtc) String() string {
+	return "write " + strings.Join(s.Files, ", ") + " for /etc, in memory"
 }
 func (devLinks) String() string { return "link /dev/fd, stdin, stdout, stderr, ptmx, core" }
 func (s sysctl) String() string {
-	return fmt.Sprintf("set %s to %s", strings.ReplaceAll(s.Path, "/", "."), s.Value)
+	return fmt.Sprintf("set %s to %s", s.Name, s.Value)
 }
 func (s mask) String() string         { return "hide " + s.Path }
 func (s readOnlyPath) String() string { return "make " + s.Path + " read-only" }

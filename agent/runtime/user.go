@@ -46,13 +46,9 @@ func lookUp(spec string, passwd, group []byte) (userIDs, error) {
 		u.home = "/root"
 	}
 	if hasGroup {
-		gid, isNumber := numeric(groupName)
-		if !isNumber {
-			g := find(group, 4, func(f []string) bool { return f[0] == groupName })
-			if g == nil {
-				return u, fmt.Errorf("group %s: not in the container's /etc/group; write its number instead", groupName)
-			}
-			gid, _ = numeric(g[2])
+		gid, err := lookUpGroup(groupName, group)
+		if err != nil {
+			return u, err
 		}
 		u.gid, u.groups = gid, []int32{gid}
 		return u, nil
@@ -69,6 +65,40 @@ func lookUp(spec string, passwd, group []byte) (userIDs, error) {
 		})
 	}
 	return u, nil
+}
+
+// lookUpGroup finds a group, by its name or number, in the text of a group file.
+func lookUpGroup(name string, group []byte) (int32, error) {
+	gid, isNumber := numeric(name)
+	if isNumber {
+		return gid, nil
+	}
+	g := find(group, 4, func(f []string) bool { return f[0] == name })
+	if g == nil {
+		return 0, fmt.Errorf("group %s: not in the container's /etc/group; write its number instead", name)
+	}
+	if gid, isNumber = numeric(g[2]); !isNumber {
+		return 0, fmt.Errorf("group %s: its line in the container's /etc/group has no id", name)
+	}
+	return gid, nil
+}
+
+// join adds further groups.
+func (u *userIDs) join(names []string, group []byte) error {
+	for _, name := range names {
+		gid, err := lookUpGroup(name, group)
+		if err != nil {
+			return err
+		}
+		switch {
+		case slices.Contains(u.groups, gid):
+		case len(u.groups) == groupsMax:
+			return fmt.Errorf("group %s: the user is in %d already, and there is no room for more", name, groupsMax)
+		default:
+			u.groups = append(u.groups, gid)
+		}
+	}
+	return nil
 }
 
 // find returns the fields of the first line, of at least n of them, that match

@@ -33,8 +33,7 @@ func TestParse(t *testing.T) {
 		{"-x busybox", "-x: no such flag; see help"},
 		{"-it busybox", "-t: no terminals yet; leave it out (-i passes standard input on)"},
 		{"-d busybox", "-d: a container stays with whoever started it; in a unit leave it out, in a shell: systemd-run nsrun run …"},
-		{"-p80:80 busybox", "-p: ports come with the bridge network, not there yet; use --network=host"},
-		{"--publish 80:80 busybox", "--publish: ports come with the bridge network, not there yet; use --network=host"},
+		{"-P busybox", "-P: ports come with the bridge network, not there yet; use --network=host"},
 		{"-m 1g busybox", "-m: systemd does that: put MemoryMax= into the unit"},
 		{"--restart always busybox", "--restart: systemd does that: put Restart= into the unit"},
 		{"--stop-timeout x busybox", "--stop-timeout: x: a number of seconds"},
@@ -115,7 +114,7 @@ func TestParseVolume(t *testing.T) {
 	for arg, want := range map[string]string{
 		"/srv:/data": "/srv /data false", "/srv:/data:ro": "/srv /data true", "/srv:/data:ro,z": "/srv /data true",
 		"data:/data": "data /data false", "./data:/data": here + " /data false",
-		"/data": "write FROM:TO", "/a:/b:/c": "option /c", ":/x": "write FROM:TO", "a/b:/x": "neither a path", "/a:": "write FROM:TO",
+		"/data": "write FROM:TO", "/a:/b:/c": "option /c", "/a:/b:U": "there are ro, rw and noexec", ":/x": "write FROM:TO", "a/b:/x": "neither a path", "/a:": "write FROM:TO",
 	} {
 		v, err := parseVolume(arg)
 		got := fmt.Sprint(v.Source, " ", v.Target, " ", v.ReadOnly)
@@ -216,5 +215,60 @@ func TestEnvironment(t *testing.T) {
 	got, err := o.environment([]string{"A=image", "PATH=/bin"})
 	if want := "A=file PATH=/bin B=flag NSRUN_TEST_PASSED=on HOSTNAME=box"; err != nil || strings.Join(got, " ") != want {
 		t.Errorf("%q, %v; want %s", got, err, want)
+	}
+}
+
+func TestMount(t *testing.T) {
+	for arg, want := range map[string]string{
+		"type=bind,source=/srv,target=/data":                    "/srv /data",
+		"type=bind,src=/srv,dst=/data,ro":                       "/srv /data ro",
+		"type=bind,src=/srv,destination=/data,readonly=true":    "/srv /data ro",
+		"type=bind,src=/srv,dst=/data,readonly=false,exec=0":    "/srv /data noexec",
+		"source=box,target=/data,volume-nocopy":                 "box /data",
+		"type=tmpfs,target=/data":                               "tmpfs /data ",
+		"type=tmpfs,target=/data,tmpfs-size=64m,mode=1777,exec": "tmpfs /data size=67108864,mode=1777,exec",
+		"type=tmpfs,target=/data,size=1k,ro":                    "tmpfs /data size=1024,ro",
+		"type=tmpfs,source=/x,target=/data":                     "a tmpfs comes from nowhere",
+		"type=tmpfs,target=/data,size=many":                     `"many" is no size`,
+		"type=bind,source=srv,target=/data":                     "a bind comes from a path that begins with a slash",
+		"type=volume,target=/data":                              "a volume has a name",
+		"type=image,source=x,target=/data":                      "type image: there are bind, volume and tmpfs",
+		"type=bind,source=/srv":                                 "it says not where in the container",
+		"type=bind,source=/srv,target=/data,size=1m":            "size=1048576 goes with type=tmpfs only",
+		"type=bind,source=/srv,target=/data,frob":               "option frob: there are type, source",
+		`type=bind,"source=/a,b",target=/data`:                  "quotes are not read",
+	} {
+		o := &runOptions{}
+		err := o.mount(arg)
+		got := ""
+		for _, v := range o.spec.Volumes {
+			got += v.Source + " " + v.Target
+			if v.ReadOnly {
+				got += " ro"
+			}
+			if v.NoExec {
+				got += " noexec"
+			}
+		}
+		for _, v := range o.spec.Tmpfs {
+			got += "tmpfs " + v.Target + " " + v.Options
+		}
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want && (err == nil || !strings.Contains(got, want)) {
+			t.Errorf("%s: %s, want %s", arg, got, want)
+		}
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for s, want := range map[string]bool{
+		"1.2.3.4": true, "255.255.255.255": true, "::": true, "::1": true, "fe80::1%eth0": true, "::ffff:1.2.3.4": true,
+		"": false, "1.2.3": false, "1.2.3.256": false, "01.2.3.4": false, "a.b.c.d": false, "host": false, "a:b": false, "::x": false,
+	} {
+		if isAddress(s) != want {
+			t.Errorf("%q: %v, want %v", s, !want, want)
+		}
 	}
 }

@@ -44,7 +44,7 @@ func busybox(t interface{ Fatal(...any) }, dir string) {
 	if err := os.WriteFile(filepath.Join(dir, "bin/busybox"), data, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range strings.Fields("sh true echo ls cat id mount ps sleep kill readlink stat hostname env pwd touch mkdir rm chmod wc grep ifconfig") {
+	for _, name := range strings.Fields("sh true echo ls cat id mount ps sleep kill readlink stat hostname env pwd touch mkdir rm chmod wc grep ifconfig date ln logger") {
 		if err := os.Symlink("busybox", filepath.Join(dir, "bin", name)); err != nil {
 			t.Fatal(err)
 		}

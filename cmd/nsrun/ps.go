@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,7 +20,7 @@ func psFlags(o *psOptions) []flag {
 		{long: "all", short: 'a', set: boolean(&o.all), about: "those that have ended, too"},
 		{long: "quiet", short: 'q', set: boolean(&o.quiet), about: "ids only"},
 		{long: "no-trunc", set: boolean(&o.full), about: "whole ids and commands"},
-		{long: "filter", short: 'f', text: list(&o.filters), arg: "KEY=VALUE", about: "name=, id=, status=running|exited|created"},
+		{long: "filter", short: 'f', text: list(&o.filters), arg: "KEY=VALUE", about: "name=, id=, label=NAME[=VALUE], status=running|exited|created"},
 		{long: "latest", short: 'l', set: boolean(&o.last), about: "the one made last"},
 		{long: "format", takes: true, why: "not there yet; the columns are docker's"},
 		{long: "last", short: 'n', takes: true, why: "not there yet; leave it out"},
@@ -83,8 +84,8 @@ func (o *psOptions) selectFrom(all []*runtime.Container) ([]*runtime.Container, 
 	wanted := map[string][]string{}
 	for _, f := range o.filters {
 		key, value, ok := strings.Cut(f, "=")
-		if !ok || key != "name" && key != "id" && key != "status" {
-			return nil, usageError{fmt.Errorf("--filter=%s: there are name=, id= and status=", f)}
+		if !ok || key != "name" && key != "id" && key != "status" && key != "label" {
+			return nil, usageError{fmt.Errorf("--filter=%s: there are name=, id=, label= and status=", f)}
 		}
 		wanted[key] = append(wanted[key], value)
 	}
@@ -95,6 +96,7 @@ func (o *psOptions) selectFrom(all []*runtime.Container) ([]*runtime.Container, 
 		}
 		if holds(wanted["name"], func(v string) bool { return nameMatches(c.Name, v) }) &&
 			holds(wanted["id"], func(v string) bool { return strings.HasPrefix(c.ID, v) }) &&
+			hasLabels(c.Labels, wanted["label"]) &&
 			holds(wanted["status"], func(v string) bool { return state(c) == v }) {
 			rows = append(rows, c)
 		}
@@ -112,6 +114,17 @@ func holds(values []string, match func(string) bool) bool {
 		}
 	}
 	return len(values) == 0
+}
+
+// hasLabels says whether all of the wanted labels are there; one without a value
+// is there with any.
+func hasLabels(labels, wanted []string) bool {
+	for _, w := range wanted {
+		if !slices.ContainsFunc(labels, func(l string) bool { return l == w || strings.HasPrefix(l, w+"=") && !strings.Contains(w, "=") }) {
+			return false
+		}
+	}
+	return true
 }
 
 // nameMatches is docker's rule: a part of the name will do, ^ and $ tie it.

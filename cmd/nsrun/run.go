@@ -21,8 +21,17 @@ type runOptions struct {
 	env        []string
 	envFiles   []string
 	entrypoint *string
+	envHost    bool
 	volumes    []string
 	tmpfs      []string
+	mountings  []string
+	devices    []string
+	shmSize    string
+	sysctls    []string
+	hosts      []string
+	zone       string
+	publish    []string
+	notify     string
 	userns     string
 	stopAfter  time.Duration
 	pull       string
@@ -39,19 +48,35 @@ func runFlags(o *runOptions) []flag {
 		{long: "rm", set: boolean(&s.Remove), about: "keep nothing when it has ended"},
 		{long: "rootfs", text: text(&s.RootFS), arg: "DIR[:O]", about: "run in a directory, no image; :O leaves the directory as it is"},
 		{long: "env", short: 'e', text: list(&o.env), arg: "NAME[=VALUE]", about: "set a variable; without a value, pass on ours"},
+		{long: "env-host", set: boolean(&o.envHost), about: "pass all our variables on, under those of the image"},
 		{long: "env-file", text: list(&o.envFiles), arg: "FILE", about: "set variables from a file, one a line"},
 		{long: "workdir", short: 'w', text: text(&s.WorkDir), arg: "DIR", about: "working directory in the container"},
 		{long: "user", short: 'u', text: text(&s.User), arg: "USER[:GROUP]", about: "names of the container's, or numbers"},
+		{long: "group-add", text: list(&s.Groups), arg: "GROUP", about: "be in this group, too"},
 		{long: "hostname", short: 'h', text: text(&s.Hostname), arg: "NAME", about: "host name in the container"},
 		{long: "entrypoint", text: func(v string) error { o.entrypoint = &v; return nil }, arg: "PROGRAM", about: "run this instead of what the image says"},
 		{long: "read-only", set: boolean(&s.ReadOnly), about: "make the root read-only"},
 		{long: "tmpfs", text: list(&o.tmpfs), arg: "DIR[:OPTIONS]", about: "an empty directory in memory (size=, mode=, exec)"},
 		{long: "volume", short: 'v', text: list(&o.volumes), arg: "FROM:TO[:ro]", about: "bind a directory or file of the machine, or a named volume"},
+		{long: "mount", text: list(&o.mountings), arg: "type=…,…", about: "the same: bind, volume or tmpfs, with source=, target=, readonly"},
+		{long: "device", text: list(&o.devices), arg: "FROM[:TO]", about: "a device of the machine; -FROM if it is there"},
+		{long: "shm-size", text: text(&o.shmSize), arg: "SIZE", about: "room in /dev/shm (default 64m)"},
+		{long: "tz", text: text(&o.zone), arg: "ZONE", about: "time zone, such as Europe/Berlin; local: the machine's"},
 		{long: "network", text: text(&s.Network), arg: "none|host", about: "none: loopback only (default); host: the machine's, without user name-space"},
 		{long: "net", text: text(&s.Network)},
+		{long: "publish", short: 'p', text: list(&o.publish), arg: "PORT:PORT", about: "with --network=host: what the program listens on, for whoever reads it"},
+		{long: "add-host", text: list(&o.hosts), arg: "NAME:ADDRESS", about: "a line for /etc/hosts"},
+		{long: "dns", text: list(&s.Names.Servers), arg: "ADDRESS", about: "ask this name server, not the machine's"},
+		{long: "dns-search", text: list(&s.Names.Search), arg: "DOMAIN", about: "where to look for names without a dot; . is nowhere"},
+		{long: "dns-option", text: list(&s.Names.Options), arg: "OPTION", about: "option of resolv.conf(5)"},
+		{long: "dns-opt", text: list(&s.Names.Options)},
+		{long: "sysctl", text: list(&o.sysctls), arg: "NAME=VALUE", about: "set net.*, fs.mqueue.* or shared memory's kernel.* for the container"},
 		{long: "userns", text: text(&o.userns), arg: "host", about: "host: root inside is root outside"},
 		{long: "cap-add", text: list(&s.CapAdd), arg: "NAME", about: "keep a capability"},
 		{long: "cap-drop", text: list(&s.CapDrop), arg: "NAME", about: "drop a capability; ALL"},
+		{long: "label", short: 'l', text: list(&s.Labels), arg: "NAME[=VALUE]", about: "keep this with the container; see ps --filter label="},
+		{long: "annotation", text: list(&s.Labels), arg: "NAME=VALUE", about: "the same as a label"},
+		{long: "sdnotify", text: text(&o.notify), arg: "conmon|container", about: "who tells systemd READY=1: we, when the program runs (default), or it itself"},
 		{long: "stop-signal", text: text(&s.StopSignal), arg: "SIGNAL", about: "what stop sends (default TERM)"},
 		{long: "stop-timeout", text: seconds(&o.stopAfter), arg: "SECONDS", about: "how long stop waits before it kills (default 10)"},
 		{long: "pull", text: text(&o.pull), arg: "missing|never", about: "whether to pull an image that isn't here (default missing)"},
@@ -87,9 +112,7 @@ func refused() []flag {
 		{long: "detach", short: 'd', why: "a container stays with whoever started it; in a unit leave it out, in a shell: systemd-run nsrun run …"},
 		{long: "tty", short: 't', why: "no terminals yet; leave it out (-i passes standard input on)"},
 		{long: "privileged", why: "there is none; name what it needs: --cap-add, --userns=host, --volume"},
-		{long: "publish", short: 'p', takes: true, why: "ports come with the bridge network, " + later + "; use --network=host"},
 		{long: "publish-all", short: 'P', why: "ports come with the bridge network, " + later + "; use --network=host"},
-		{long: "label", short: 'l', takes: true, why: later + "; leave it out"},
 		{long: "memory", short: 'm', takes: true, why: fmt.Sprintf(unit, "MemoryMax=")},
 		{long: "init", why: later + "; run a program that reaps, such as tini, as the first one"},
 	}
@@ -102,10 +125,9 @@ func refused() []flag {
 	flags = append(flags, value(fmt.Sprintf(unit, "Slice="), "cgroup-parent")...)
 	flags = append(flags, value(fmt.Sprintf(unit, "Restart="), "restart")...)
 	flags = append(flags, value("the journal takes it all; see nsrun logs", "log-driver", "log-opt")...)
-	flags = append(flags, value(later+"; use --network=host", "expose", "link", "dns", "dns-search", "dns-option", "add-host", "ip", "mac-address")...)
-	return append(flags, value(later, "mount", "group-add", "device", "security-opt", "sysctl", "shm-size", "platform",
-		"label-file", "health-cmd", "health-interval", "health-retries", "health-timeout", "ipc", "pid", "uts", "cgroupns",
-		"volumes-from", "sdnotify", "cidfile", "annotation", "gpus", "runtime")...)
+	flags = append(flags, value(later+"; use --network=host", "expose", "link", "ip", "mac-address")...)
+	return append(flags, value(later, "security-opt", "platform", "label-file", "health-cmd", "health-interval", "health-retries", "health-timeout", "ipc", "pid", "uts", "cgroupns",
+		"volumes-from", "cidfile", "gpus", "runtime")...)
 }
 
 func (a *app) run(args []string) error {
@@ -130,6 +152,11 @@ func (a *app) run(args []string) error {
 	}
 	if err := o.complete(a.dir, img, rest); err != nil {
 		return err
+	}
+	for _, p := range o.publish {
+		if why, _ := discarded(p); why != "" {
+			fmt.Fprintf(a.stderr, "%s: run: warning: --publish=%s is discarded: %s\n", a.name, p, why)
+		}
 	}
 	plan, err := runtime.Make(o.spec, runtime.LookAtHost())
 	if err != nil {
@@ -228,6 +255,9 @@ func (o *runOptions) complete(dir *runtime.Dir, img *image.Image, command []stri
 	if err := o.mounts(dir); err != nil {
 		return err
 	}
+	if err := o.outside(); err != nil {
+		return err
+	}
 	var err error
 	if s.Env, err = o.environment(config.Env); err != nil {
 		return err
@@ -248,6 +278,11 @@ func (o *runOptions) check() error {
 	default:
 		return usageError{fmt.Errorf("--pull=%s: there are missing and never; to pull anew: nsrun pull", o.pull)}
 	}
+	switch o.notify {
+	case "", "conmon", "container":
+	default:
+		return usageError{fmt.Errorf("--sdnotify=%s: there are conmon (the default) and container", o.notify)}
+	}
 	switch s.Network {
 	case "", runtime.NetworkNone, runtime.NetworkHost:
 	default:
@@ -256,6 +291,19 @@ func (o *runOptions) check() error {
 	if s.StopSignal != "" {
 		if _, err := runtime.ParseSignal(s.StopSignal); err != nil {
 			return usageError{fmt.Errorf("--stop-signal: %w", err)}
+		}
+	}
+	for _, p := range o.publish {
+		if s.Network != runtime.NetworkHost {
+			return usageError{fmt.Errorf("--publish=%s: ports come with the bridge network, not there yet; use --network=host", p)}
+		}
+		if _, err := discarded(p); err != nil {
+			return usageError{fmt.Errorf("--publish=%s: %w", p, err)}
+		}
+	}
+	for _, l := range s.Labels {
+		if l == "" || l[0] == '=' {
+			return usageError{fmt.Errorf("--label=%s: a label needs a name", l)}
 		}
 	}
 	return nil
@@ -275,65 +323,10 @@ func argv(config image.Config, entrypoint *string, command []string) []string {
 	return append(append([]string{}, config.Entrypoint...), command...)
 }
 
-// mounts reads --volume and --tmpfs.
-func (o *runOptions) mounts(dir *runtime.Dir) error {
-	for _, arg := range o.volumes {
-		v, err := parseVolume(arg)
-		if err != nil {
-			return usageError{fmt.Errorf("--volume=%s: %w", arg, err)}
-		}
-		if !filepath.IsAbs(v.Source) && !o.explain {
-			if v.Source, err = dir.Volume(v.Source); err != nil {
-				return err
-			}
-		}
-		o.spec.Volumes = append(o.spec.Volumes, v)
-	}
-	for _, arg := range o.tmpfs {
-		target, options, _ := strings.Cut(arg, ":")
-		o.spec.Tmpfs = append(o.spec.Tmpfs, runtime.Tmpfs{Target: target, Options: options})
-	}
-	return runtime.PrepareVolumes(o.spec.Volumes, !o.explain)
-}
-
-// parseVolume reads FROM:TO[:OPTIONS]. FROM is a path or the name of a volume.
-func parseVolume(arg string) (runtime.Volume, error) {
-	part := strings.Split(arg, ":")
-	var v runtime.Volume
-	switch {
-	case len(part) == 1:
-		return v, errors.New("volumes without a name are not there yet; write FROM:TO")
-	case len(part) > 3 || part[0] == "" || part[1] == "":
-		return v, errors.New("write FROM:TO or FROM:TO:ro")
-	}
-	v.Source, v.Target = part[0], part[1]
-	switch {
-	case strings.HasPrefix(v.Source, "."):
-		abs, err := filepath.Abs(v.Source)
-		if err != nil {
-			return v, err
-		}
-		v.Source = abs
-	case !filepath.IsAbs(v.Source) && !runtime.ValidName(v.Source):
-		return v, fmt.Errorf("%s is neither a path that begins with a slash nor the name of a volume", v.Source)
-	}
-	if len(part) == 3 {
-		for _, option := range strings.Split(part[2], ",") {
-			switch option {
-			case "ro":
-				v.ReadOnly = true
-			case "rw", "z", "Z", "rprivate", "private": // labels: SELinux is not used here
-			default:
-				return v, fmt.Errorf("option %s: there are ro and rw", option)
-			}
-		}
-	}
-	return v, nil
-}
-
-// environment puts the variables together: the image's, then files, then flags.
-func (o *runOptions) environment(env []string) ([]string, error) {
-	env = append([]string{}, env...)
+// environment puts the variables together: ours if asked for, the image's, then
+// files, then flags.
+func (o *runOptions) environment(image []string) ([]string, error) {
+	var env []string
 	set := func(entry string) {
 		name, value, ok := strings.Cut(entry, "=")
 		if !ok {
@@ -341,6 +334,17 @@ func (o *runOptions) environment(env []string) ([]string, error) {
 				return
 			}
 		}
+		env = runtime.SetEnv(env, name, value)
+	}
+	if o.envHost {
+		for _, entry := range os.Environ() {
+			if name, _, _ := strings.Cut(entry, "="); !ours(name) {
+				set(entry)
+			}
+		}
+	}
+	for _, entry := range image {
+		name, value, _ := strings.Cut(entry, "=")
 		env = runtime.SetEnv(env, name, value)
 	}
 	for _, file := range o.envFiles {
@@ -375,6 +379,16 @@ func (o *runOptions) environment(env []string) ([]string, error) {
 	return env, nil
 }
 
+// ours says whether systemd means a variable for this process, not for what it
+// starts.
+func ours(name string) bool {
+	switch name {
+	case "INVOCATION_ID", "JOURNAL_STREAM", "MAINPID", "MANAGERPID", "NOTIFY_SOCKET", "SYSTEMD_EXEC_PID":
+		return true
+	}
+	return strings.HasPrefix(name, "LISTEN_") || strings.HasPrefix(name, "WATCHDOG_") || strings.HasPrefix(name, "NSRUN_")
+}
+
 // parseEnvFile reads docker's format: NAME=value or NAME a line, the value as it
 // stands, quotes and all; a line whose first sign is # is a comment.
 func parseEnvFile(text string) ([]string, error) {
@@ -404,13 +418,22 @@ func has(env []string, name string) bool {
 }
 
 // fromSystemd takes over what systemd tells us about ourselves, and passes on
-// the sockets it opened for us. NOTIFY_SOCKET stays here: the first process has
-// been reported ready when it runs.
+// the sockets it opened for us. NOTIFY_SOCKET stays here, as the first process
+// has been reported ready when it runs, unless it is to say so itself; then it
+// may keep the watchdog quiet, too.
 func (o *runOptions) fromSystemd() {
 	s := &o.spec
 	s.Unit, s.Invocation = ownUnit(), os.Getenv("INVOCATION_ID")
 	if s.Unit == "" {
 		s.Invocation = ""
+	}
+	if o.notify == "container" && os.Getenv("NOTIFY_SOCKET") != "" {
+		s.Notify = os.Getenv("NOTIFY_SOCKET")
+		s.Env = runtime.SetEnv(s.Env, "NOTIFY_SOCKET", runtime.NotifySocket)
+		if usec := os.Getenv("WATCHDOG_USEC"); usec != "" {
+			s.Env = runtime.SetEnv(s.Env, "WATCHDOG_USEC", usec)
+			s.Env = runtime.SetEnv(s.Env, "WATCHDOG_PID", "1")
+		}
 	}
 	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return

@@ -248,6 +248,41 @@ func TestB03_MissingOrForbiddenProgramFailsTheStart(t *testing.T) {
 	}
 }
 
+// TestProgramSaysItselfThatItIsReady: with --sdnotify=container systemd's socket
+// is in there, and nsrun says nothing. busybox' logger writes to /dev/log.
+func TestProgramSaysItselfThatItIsReady(t *testing.T) {
+	m := newManager(t)
+	cmd := m.command([]string{"NOTIFY_SOCKET=" + filepath.Join(m.dir, "notify"), "WATCHDOG_USEC=5000000"},
+		m.run("--rm", "--sdnotify=container", "sh", "-c", `ln -s "$NOTIFY_SOCKET" /dev/log; logger "READY=1 of $WATCHDOG_PID, $WATCHDOG_USEC"`)...)
+	// The socket is everybody's, as systemd's is.
+	if err := os.Chmod(filepath.Join(m.dir, "notify"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	pid := 0
+	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
+		text, _, err := m.message(20 * time.Millisecond)
+		if err == nil {
+			said = append(said, text)
+			if n, err := strconv.Atoi(strings.TrimPrefix(text, "MAINPID=")); err == nil {
+				pid = n
+			}
+		} else if pid != 0 && ended(pid) {
+			break
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("nsrun: %v\n%s", err, m.output)
+	}
+	reap(t, pid)
+	if len(said) != 3 || !strings.HasSuffix(strings.TrimSpace(said[2]), "READY=1 of 1, 5000000") {
+		t.Errorf("systemd was told %q; want MAINPID=, BARRIER=1 and what the program says\n%s", said, m.output)
+	}
+}
+
 func TestA05_StopOfADeafProcessIsQuickAndClean(t *testing.T) {
 	m := newManager(t)
 	for _, extra := range [][]string{nil, {"--userns=host"}} {
