@@ -1,0 +1,150 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// check fills in what spec leaves open and refuses what can't be.
+func check(s *Spec, host Host) error {
+	if s.Network == "" {
+		s.Network = NetworkNone
+	}
+	if s.WorkDir == "" {
+		s.WorkDir = "/"
+	}
+	switch {
+	case !ValidName(s.Name):
+		return fmt.Errorf("name %q: letters, digits, _ . and - only, two at least, a letter or digit first", s.Name)
+	case len(s.Argv) == 0 || s.Argv[0] == "":
+		return errors.New("no command: the image names none; write one behind the image")
+	case s.Notify != "" && !path.IsAbs(s.Notify):
+		return fmt.Errorf("--sdnotify=container: the notification socket %s is no file that can be bound", s.Notify)
+	case !path.IsAbs(s.WorkDir):
+		return fmt.Errorf("working directory %s: must begin with a slash", s.WorkDir)
+	case s.Network == NetworkHost && !host.Root:
+		return errors.New("--network=host: needs root; without root there is --network=none")
+	case s.Network != NetworkHost && s.Network != NetworkNone:
+		return fmt.Errorf("--network=%s: not there yet; there are --network=none (the default) and --network=host", s.Network)
+	case s.HostIDs && !host.Root:
+		return errors.New("--userns=host: needs root; leave it out")
+	case len(s.Layers) > 0 && !host.Root:
+		return errors.New("run an image: needs root today; without root there is --rootfs DIR")
+	case !host.Root && len(s.Groups) > 0:
+		return fmt.Errorf("--group-add=%s: without root the container has one id, root's; leave --group-add out", s.Groups[0])
+	case !host.Root && s.User != "" && s.User != "0" && s.User != "root" && s.User != "0:0":
+		return fmt.Errorf("--user=%s: without root the container has one id, root's; leave --user out", s.User)
+	}
+	if s.Network == NetworkHost {
+		s.HostIDs = true // a user name-space can't mount sysfs or bind low ports there
+	}
+	if s.RootFS != "" && host.Root {
+		if err := checkSource(s.RootFS); err != nil {
+			return fmt.Errorf("--rootfs=%w", err)
+		}
+	}
+	if s.Hostname == "" && len(s.ID) >= 12 {
+		s.Hostname = s.ID[:12]
+	}
+	for _, v := range s.Volumes {
+		if err := checkTarget(v.Target); err != nil {
+			return fmt.Errorf("volume %s: %w", v.Source, err)
+		}
+		if err := checkSource(v.Source); err != nil {
+			return fmt.Errorf("volume %w", err)
+		}
+	}
+	for _, t := range s.Tmpfs {
+		if err := checkTarget(t.Target); err != nil {
+			return fmt.Errorf("--tmpfs: %w", err)
+		}
+	}
+	for _, d := range s.Devices {
+		if err := checkTarget(d.Target); err != nil {
+			return fmt.Errorf("--device: %w", err)
+		}
+	}
+	for _, c := range s.Sysctls {
+		if err := checkSysctl(c.Name, s.Network); err != nil {
+			return fmt.Errorf("--sysctl=%s=%s: %w", c.Name, c.Value, err)
+		}
+	}
+	return nil
+}
+
+// ownSysctls are those outside net. of which each container has its own.
+var ownSysctls = strings.Fields(`kernel.msgmax kernel.msgmnb kernel.msgmni kernel.sem kernel.shmall
+	kernel.shmmax kernel.shmmni kernel.shm_rmid_forced`)
+
+// checkSysctl lets a container set what is its own, and nothing of the machine's.
+func checkSysctl(name, network string) error {
+	for _, part := range strings.Split(name, ".") {
+		if part == "" || strings.ContainsAny(part, "/\x00") {
+			return errors.New("write it with dots, as in net.ipv4.ip_forward=1")
+		}
+	}
+	switch {
+	case strings.HasPrefix(name, "net.") && network == NetworkHost:
+		return errors.New("with --network=host that is the machine's; set it there, in /etc/sysctl.d")
+	case strings.HasPrefix(name, "net."), strings.HasPrefix(name, "fs.mqueue."), slices.Contains(ownSysctls, name):
+		return nil
+	}
+	return fmt.Errorf("that is the whole machine's; set it there, in /etc/sysctl.d; a container has its own net.*, fs.mqueue.* and %s", strings.Join(ownSysctls, ", "))
+}
+
+// checkTarget keeps volumes off what the container's safety hangs on.
+func checkTarget(target string) error {
+	if !path.IsAbs(target) {
+		return fmt.Errorf("%s: a place in the container must begin with a slash", target)
+	}
+	clean := path.Clean(target)
+	for _, own := range []string{"/proc", "/sys"} {
+		if clean == own || strings.HasPrefix(clean, own+"/") {
+			return fmt.Errorf("%s: %s is the container's own; choose another place", target, own)
+		}
+	}
+	if clean == "/" || clean == "/dev" {
+		return fmt.Errorf("%s: can't be covered; choose a directory below it", target)
+	}
+	return nil
+}
+
+// controlPaths are the sockets, and the directories that hold them, by which a
+// container would rule the machine: ours, systemd's, D-Bus' and those of other
+// runtimes and package managers.
+var controlPaths = []string{
+	"/run/clusterd", "/run/clusterd-lab", "/run/nsrun", "/var/lib/clusterd", "/var/lib/nsrun",
+	"/run/dbus", "/run/systemd", "/run/initctl",
+	"/run/buildkit", "/run/containerd", "/run/crio", "/run/docker", "/run/docker.sock", "/run/podman",
+	"/run/libvirt", "/run/snapd.socket", "/run/incus", "/run/lxd", "/run/lxd.socket",
+	"/var/lib/docker", "/var/lib/incus", "/var/lib/lxd", "/var/snap/lxd",
+}
+
+// userControl are the parts of a user's /run/user/UID that rule what is that user's.
+var userControl = []string{"bus", "systemd", "podman", "docker", "docker.sock", "containerd"}
+
+// checkSource refuses directories and sockets that would let a container out.
+func checkSource(source string) error {
+	clean := path.Clean(source)
+	if rest, ok := strings.CutPrefix(clean, "/var/run"); ok && (rest == "" || rest[0] == '/') {
+		clean = "/run" + rest
+	}
+	if rest, ok := strings.CutPrefix(clean, "/var/lib/nsrun/volumes/"); ok && rest != "" {
+		return nil // a named volume
+	}
+	for _, c := range controlPaths {
+		if clean == c || strings.HasPrefix(clean, c+"/") || clean == "/" || strings.HasPrefix(c, clean+"/") {
+			return fmt.Errorf("%s: would hand the container %s, by which it could rule this machine; bind the directory it needs, no more", source, c)
+		}
+	}
+	if rest, ok := strings.CutPrefix(clean, "/run/user"); ok && (rest == "" || rest[0] == '/') {
+		part := strings.Split(rest, "/") // "", UID, what is there
+		if len(part) < 3 || slices.Contains(userControl, part[2]) {
+			return fmt.Errorf("%s: would hand the container sockets by which it could act as a user of this machine; bind the directory it needs, no more", source)
+		}
+	}
+	return nil
+}
