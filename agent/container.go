@@ -23,16 +23,11 @@ type loadable struct {
 
 // load reads a file of the cluster's and renders it if need be.
 func load(u unit.Name, src []byte) (loadable, error) {
-	f, err := unit.Parse(string(u), src)
-	if err != nil || !container.Has(f) {
-		return loadable{text: src, file: f}, err
-	}
-	r, err := container.Render(u, f)
+	l, err := container.Load(u, src)
 	if err != nil {
 		return loadable{}, err
 	}
-	f, err = unit.Parse(string(u), r.Text)
-	return loadable{text: r.Text, file: f, images: r.Images, refresh: r.Refresh}, err
+	return loadable{text: l.Text, file: l.File, images: l.Images, refresh: l.Refresh}, nil
 }
 
 // sourceOf is the file of the cluster's that lies in the unit directory as

@@ -61,18 +61,11 @@ func separate(err error) []error {
 
 // renderedText is what systemd gets for a unit file.
 func renderedText(name unit.Name, src []byte) ([]byte, error) {
-	f, err := unit.Parse(string(name), src)
+	l, err := container.Load(name, src)
 	if err != nil {
 		return nil, failure(api.ExitFailed, "%v", err)
 	}
-	if !container.Has(f) {
-		return src, nil
-	}
-	r, err := container.Render(name, f)
-	if err != nil {
-		return nil, failure(api.ExitFailed, "%v", err)
-	}
-	return r.Text, nil
+	return l.Text, nil
 }
 
 func newConvert(p *program) *cobra.Command {
