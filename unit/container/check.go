@@ -3,7 +3,10 @@ package container
 import (
 	"cmp"
 	"errors"
+	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/clusterd/clusterd/unit"
 )
@@ -16,6 +19,7 @@ func Check(name unit.Name, f *unit.File, o unit.CheckOptions) []unit.Problem {
 	if !Has(f) {
 		return problems
 	}
+	problems = withoutQuadlet(problems, f)
 	rendered, err := Render(name, f)
 	if err != nil {
 		problems = append(problems, refusals(err)...)
@@ -29,6 +33,19 @@ func Check(name unit.Name, f *unit.File, o unit.CheckOptions) []unit.Problem {
 	return problems
 }
 
+// withoutQuadlet drops what is said of a [Quadlet] section, which only Render
+// knows beside [Container].
+func withoutQuadlet(problems []unit.Problem, f *unit.File) []unit.Problem {
+	if !slices.Contains(f.Sections(), quadlet) {
+		return problems
+	}
+	its := map[int]bool{}
+	for _, l := range lines(f.Bytes()) {
+		its[l.first] = l.section == quadlet
+	}
+	return slices.DeleteFunc(problems, func(p unit.Problem) bool { return its[p.Line] })
+}
+
 // appendRendered adds what is wrong with the text for systemd, but for what was
 // found in the user's own lines already.
 func appendRendered(problems []unit.Problem, name unit.Name, r *Rendered, o unit.CheckOptions) []unit.Problem {
@@ -40,6 +57,13 @@ func appendRendered(problems []unit.Problem, name unit.Name, r *Rendered, o unit
 		if p.Line > 0 && p.Line <= len(r.Lines) {
 			p.Line = r.Lines[p.Line-1]
 		}
+		p.What = otherLine.ReplaceAllStringFunc(p.What, func(s string) string {
+			n, err := strconv.Atoi(strings.TrimPrefix(s, "line "))
+			if err != nil || n < 1 || n > len(r.Lines) {
+				return s
+			}
+			return "line " + strconv.Itoa(r.Lines[n-1])
+		})
 		said := func(q unit.Problem) bool { return q.Line == p.Line && q.What == p.What }
 		if !slices.ContainsFunc(problems, said) {
 			problems = append(problems, p)
@@ -47,6 +71,9 @@ func appendRendered(problems []unit.Problem, name unit.Name, r *Rendered, o unit
 	}
 	return problems
 }
+
+// otherLine is how a problem names a line beside its own.
+var otherLine = regexp.MustCompile(`\bline [0-9]+\b`)
 
 // refusals are the problems that an error of Render or unit.Parse joins.
 func refusals(err error) []unit.Problem {

@@ -81,6 +81,7 @@ func Render(name unit.Name, f *unit.File) (*Rendered, error) {
 		return nil, r.failed()
 	}
 	r.keys()
+	r.quadlet()
 	r.service()
 	if len(r.errs) > 0 {
 		return nil, r.failed()
@@ -151,6 +152,25 @@ func (r *renderer) check() {
 		r.fail(r.header, "beside [Container], [X-Quadlet] is what a [Quadlet] section becomes", "rename it, or drop it")
 	case r.unit.Type() != "service":
 		r.fail(r.header, "[Container] makes a service, and this is a ."+r.unit.Type(), "name the unit "+r.unit.Prefix()+".service")
+	}
+}
+
+// quadlet looks at podman's settings for Quadlet itself. What the only one asks
+// for, or not, is that the unit waits for the network; images are pulled before
+// it starts anyway.
+func (r *renderer) quadlet() {
+	for _, l := range r.lines {
+		name := l.key()
+		if l.section != quadlet || name == "" {
+			continue
+		}
+		_, value, _ := strings.Cut(l.text, "=")
+		value = strings.Trim(value, blank)
+		if name != "DefaultDependencies" {
+			r.fail(l.first, fmt.Sprintf("[Quadlet] has no key %s=", clip(name)), "it has DefaultDependencies= only")
+		} else if _, ok := parseBoolean(value); !ok && value != "" {
+			r.fail(l.first, name+"="+clip(value)+" is neither yes nor no", "write one of them")
+		}
 	}
 }
 

@@ -224,7 +224,7 @@ func TestEveryKeySpeaks(t *testing.T) {
 }
 
 func TestSource(t *testing.T) {
-	for _, text := range []string{"[Container]\nImage=a", "[Container]\nImage=a\n", "[Quadlet]\nA=b\n [Container]\r\nImage=a\n\n\n"} {
+	for _, text := range []string{"[Container]\nImage=a", "[Container]\nImage=a\n", "[Quadlet]\nDefaultDependencies=no\n [Container]\r\nImage=a\n\n\n"} {
 		r, err := render(t, "a.service", text)
 		if err != nil {
 			t.Fatal(err)
@@ -352,7 +352,7 @@ func FuzzQuote(f *testing.F) {
 func FuzzRender(f *testing.F) {
 	for _, s := range []string{
 		"[Container]\nImage=a\n", "[Container]\nImage=a\nExec=sh -c \"x\"", "[Unit]\nA=\\\n[Container]\n[Container]\r\nImage=a\rExec=b\\", "\ufeff\\\n#[Container]\n [Container]  \nImage=a # b\\\n;x\n",
-		"[Container]\nRootfs=/a\nExec=\\; '#'\nEnvironment=A=1 \"B=\\x41\"\nVolume=a:b\nReadOnly=1", "[Quadlet]\nX=1\n[Container]\nImage=a\nPull=always\nReloadSignal=1\nStopTimeout=200",
+		"[Container]\nRootfs=/a\nExec=\\; '#'\nEnvironment=A=1 \"B=\\x41\"\nVolume=a:b\nReadOnly=1", "[Quadlet]\nDefaultDependencies=1\n[Container]\nImage=a\nPull=always\nReloadSignal=1\nStopTimeout=200",
 	} {
 		f.Add([]byte(s))
 	}
