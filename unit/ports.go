@@ -110,7 +110,7 @@ func published(command string) []string {
 
 // flags are the options of a run that take no value; all others do.
 const (
-	flags      = " detach interactive tty rm init privileged read-only publish-all no-healthcheck oom-kill-disable sig-proxy disable-content-trust quiet replace rmi tls-verify no-hosts systemd "
+	flags      = " detach interactive tty rm init privileged read-only publish-all no-healthcheck oom-kill-disable sig-proxy disable-content-trust quiet replace rmi tls-verify no-hosts systemd env-host "
 	shortFlags = "ditPq"
 )
 

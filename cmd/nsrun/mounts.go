@@ -81,7 +81,7 @@ func parseVolume(arg string) (runtime.Volume, error) {
 			case "noexec":
 				v.NoExec = true
 			// So it is anyway. The labels of z and Z are SELinux's, which is not used here.
-			case "rw", "z", "Z", "rprivate", "private", "rbind", "exec", "nodev", "nosuid", "nocopy":
+			case "rw", "z", "Z", "rprivate", "private", "rbind", "exec", "nodev", "nosuid", "nocopy", "idmap", "cached", "delegated", "consistent":
 			default:
 				return v, fmt.Errorf("option %s: there are ro, rw and noexec", option)
 			}

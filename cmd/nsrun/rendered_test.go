@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/clusterd/clusterd/agent/runtime"
 	"github.com/clusterd/clusterd/unit"
 	"github.com/clusterd/clusterd/unit/container"
 )
@@ -35,9 +36,38 @@ Group=data
 UserNS=host
 Pull=never
 ReloadSignal=HUP
+Label=a=b
+Annotation=c=d
+AutoUpdate=registry
+EnvironmentHost=yes
+HttpProxy=yes
+Timezone=Europe/Berlin
+Mount=type=bind,source=/srv/a,target=/a,ro,exec=false,Z type=volume,src=box,dst=/b,rw
+Mount=type=tmpfs,dst=/c,tmpfs-size=1m,tmpfs-mode=1777,exec,nodev,notmpcopyup
+Volume=/x:/x:rw,z,Z,private,rprivate,rbind,exec,nodev,nosuid,nocopy,idmap,cached,delegated,consistent,noexec
+ShmSize=1g
+AddDevice=/dev/net/tun -/dev/kvm:/dev/kvm:rwm
+GroupAdd=44
+PublishPort=8000-8010/udp
+ExposeHostPort=80
+AddHost=a;b:[::1]
+DNS=2620:fe::fe
+DNSSearch=example.org
+DNSOption=ndots:2
+Sysctl=kernel.shmmax=1 fs.mqueue.msg_max=8
+Notify=yes
+Memory=1g
+PidsLimit=5
+Ulimit=nofile=1:2
+PodmanArgs=--cpus=1
+LogOpt=tag=web
 `
+	// Without the machine's network its own settings of it can be had.
+	own := strings.NewReplacer("Network=host\n", "Sysctl=net.core.somaxconn=9 kernel.msgmax=1 kernel.msgmnb=1 kernel.msgmni=1 kernel.sem=1 kernel.shmall=1 kernel.shmmni=1 kernel.shm_rmid_forced=1\n",
+		"PublishPort=80:80\n", "", "PublishPort=8000-8010/udp\n", "").Replace(text)
 	for name, text := range map[string]string{
 		"an image":     text,
+		"no network":   own,
 		"a directory":  "[Container]\nRootfs=/srv/root:O\nExec=/bin/app --flag\nNetwork=none\nUserNS=auto\n",
 		"a fresh pull": "[Container]\nImage=a\nPull=always\n",
 	} {
@@ -83,7 +113,25 @@ func takes(args []string) error {
 				return err
 			}
 		}
-		return o.check()
+		for _, m := range o.mountings {
+			if err := o.mount(m); err != nil {
+				return err
+			}
+		}
+		for _, d := range o.devices {
+			if _, err := parseDevice(d); err != nil {
+				return err
+			}
+		}
+		if err := o.check(); err != nil {
+			return err
+		}
+		if err := o.outside(); err != nil {
+			return err
+		}
+		s := runtime.Spec{Name: "web", Argv: []string{"x"}, Network: o.spec.Network, Sysctls: o.spec.Sysctls, Devices: o.spec.Devices, Tmpfs: o.spec.Tmpfs, Groups: o.spec.Groups}
+		_, err = runtime.Make(s, runtime.Host{Root: true})
+		return err
 	case "rm":
 		force := false
 		_, err := parse(rmFlags(&force), args, true)

@@ -52,6 +52,12 @@ CPUQuota=150%
 			want: "[Unit]\nDescription=/srv/root:O\n\n[Container]\nRootfs=/srv/root:O\nExec=/bin/sh -c \"echo a; echo b\"\nNetwork=none\n",
 		},
 		{
+			name: "much at once",
+			line: `podman run --net host -p 8080:8080 --mount type=bind,src=/srv/a,dst=/a,ro --device /dev/fuse -l a=b --label 'c=d e' --annotation x=y --sysctl kernel.shmmax=1 --add-host db:10.0.0.1 --dns 9.9.9.9 --tz local --shm-size 1g --group-add 44 --env-host --sdnotify=container --log-opt tag=web app`,
+			want: "[Unit]\nDescription=app\n\n[Container]\nImage=app\nNetwork=host\nPublishPort=8080:8080\nMount=type=bind,src=/srv/a,dst=/a,ro\nAddDevice=/dev/fuse\nLabel=a=b\nLabel=\"c=d e\"\n" +
+				"Annotation=x=y\nSysctl=kernel.shmmax=1\nAddHost=db:10.0.0.1\nDNS=9.9.9.9\nTimezone=local\nShmSize=1g\nGroupAdd=44\nEnvironmentHost=yes\nNotify=yes\n\n[Service]\nSyslogIdentifier=web\n",
+		},
+		{
 			name:  "a variable without a value",
 			line:  "docker run --net none -e LANG a",
 			want:  "[Unit]\nDescription=a\n\n[Container]\nImage=a\nNetwork=none\nEnvironment=LANG\n",
@@ -149,11 +155,12 @@ func FuzzConvert(f *testing.F) {
 		f.Add("docker run -e "+w+" a b", w)
 	}
 	f.Add("docker run -d -p 80:80 --memory 1g --ulimit a=b -itv/x:/y image", "")
+	f.Add("podman run --mount type=bind,src=/a,dst=/b --device /dev/x -l a=b --sysctl a=b --add-host a:1 --tz local --env-host image c", "")
+	f.Add("nsrun run --network host --publish 80 --sdnotify=container --log-opt tag=x --group-add 1 --shm-size 1g image", "")
 	f.Fuzz(func(t *testing.T, line, word string) {
-		text, _, err := Convert([]string{line})
-		if err == nil {
-			if _, err := unit.Parse("x.service", []byte(text)); err != nil {
-				t.Fatal(err)
+		if text, _, err := Convert([]string{line}); err == nil {
+			if _, err := Load("x.service", []byte(text)); err != nil {
+				t.Fatalf("converted without an error, but %v:\n%s", err, text)
 			}
 		}
 		if !strings.Contains(word, "\x00") {

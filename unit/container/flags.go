@@ -35,17 +35,20 @@ func (c *converter) flags() flagSet {
 func (c *converter) containerFlags(all flagSet) {
 	for names, key := range map[string]string{
 		"hostname h": "HostName", "user u": "User", "workdir w": "WorkingDir", "entrypoint": "Entrypoint", "env-file": "EnvironmentFile",
-		"volume v": "Volume", "tmpfs": "Tmpfs", "mount": "Mount", "network net": "Network", "publish p": "PublishPort", "stop-signal": "StopSignal",
-		"stop-timeout": "StopTimeout", "pull": "Pull", "userns": "UserNS", "device": "AddDevice", "group-add": "GroupAdd", "add-host": "AddHost",
+		"volume v": "Volume", "tmpfs": "Tmpfs", "network net": "Network", "publish p": "PublishPort", "stop-signal": "StopSignal",
+		"stop-timeout": "StopTimeout", "pull": "Pull", "userns": "UserNS", "group-add": "GroupAdd", "add-host": "AddHost",
 		"dns": "DNS", "dns-search": "DNSSearch", "dns-option dns-opt": "DNSOption", "ip": "IP", "ip6": "IP6", "network-alias net-alias": "NetworkAlias",
 		"expose": "ExposeHostPort", "shm-size": "ShmSize", "secret": "Secret", "tz": "Timezone",
 	} {
 		all.add(names, option{do: func(flag, v string) { c.key(flag, key, v) }})
 	}
-	for name, key := range map[string]string{"cap-add": "AddCapability", "cap-drop": "DropCapability", "sysctl": "Sysctl"} {
+	for name, key := range map[string]string{
+		"cap-add": "AddCapability", "cap-drop": "DropCapability", "sysctl": "Sysctl", "mount": "Mount", "device": "AddDevice",
+		"label l": "Label", "annotation": "Annotation",
+	} {
 		all.add(name, option{do: func(_, v string) { c.word(key, v) }})
 	}
-	for name, key := range map[string]string{"read-only": "ReadOnly", "init": "RunInit"} {
+	for name, key := range map[string]string{"read-only": "ReadOnly", "init": "RunInit", "env-host": "EnvironmentHost"} {
 		all.add(name, option{switches: true, do: func(string, string) { c.set(Section, key, "yes") }})
 	}
 	all.add("env e", option{do: func(flag, v string) {
@@ -85,8 +88,8 @@ func (c *converter) otherFlags(all flagSet) {
 	dropped("interactive i tty t", true, "a unit has no terminal")
 	dropped("attach a detach-keys", false, "its output goes to the journal")
 	dropped("cidfile conmon-pidfile pidfile", false, "systemd knows the container's process: systemctl show -p MainPID")
-	dropped("label l label-file annotation", false, "labels are not kept")
-	dropped("health-cmd health-interval health-retries health-timeout health-start-period health-start-interval health-on-failure", false, "there are no health checks; a unit that hangs is restarted with WatchdogSec= in [Service]")
+	dropped("label-file", false, "it is not here; write --label NAME=VALUE for what it holds")
+	dropped("health-cmd health-interval health-retries health-timeout health-start-period health-start-interval health-on-failure", false, "there are no health checks; a program that tells systemd that it is well is watched with Notify=yes, and WatchdogSec= in [Service]")
 	dropped("no-healthcheck", true, "there are no health checks")
 	dropped("disable-content-trust", true, "images are always checked by digest")
 	dropped("platform arch os variant", false, "the machine's own is taken")
@@ -160,6 +163,10 @@ func (c *converter) serviceFlags(add func(string, option)) {
 		}
 	}})
 	add("restart", option{do: c.restart})
+	c.logFlags(add)
+}
+
+func (c *converter) logFlags(add func(string, option)) {
 	add("log-driver", option{do: func(flag, v string) {
 		switch v {
 		case "none":
@@ -169,7 +176,13 @@ func (c *converter) serviceFlags(add func(string, option)) {
 			c.note(flag, "the journal takes what it prints")
 		}
 	}})
-	add("log-opt", option{do: func(flag, _ string) { c.note(flag, "the journal takes what it prints") }})
+	add("log-opt", option{do: func(flag, v string) {
+		if tag, ok := strings.CutPrefix(v, "tag="); ok && tag != "" && !strings.Contains(tag, "{{") {
+			c.set("Service", "SyslogIdentifier", tag)
+			return
+		}
+		c.note(flag+" "+v, "the journal takes what it prints")
+	}})
 }
 
 func (c *converter) restart(flag, v string) {

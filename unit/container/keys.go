@@ -1,6 +1,7 @@
 package container
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/clusterd/clusterd/unit"
@@ -22,6 +23,11 @@ func keys() map[string]key {
 		"Image":         {do: (*renderer).image},
 		"Rootfs":        {do: (*renderer).rootfs},
 		"Pull":          {do: (*renderer).pull},
+		"Retry":         {do: (*renderer).retry},
+		"RetryDelay":    {do: (*renderer).retry},
+		"AutoUpdate":    {do: (*renderer).autoUpdate},
+		"Label":         {do: (*renderer).label},
+		"Annotation":    {do: (*renderer).annotation},
 		// What it runs.
 		"Exec":        {do: func(*renderer, string, []unit.Value) {}}, // goes with the image
 		"Entrypoint":  {do: (*renderer).entrypoint},
@@ -31,17 +37,27 @@ func keys() map[string]key {
 		// Its environment.
 		"Environment":     {do: (*renderer).environment},
 		"EnvironmentFile": {do: (*renderer).environmentFile},
-		"EnvironmentHost": only("no", "name the variables it needs: Environment=NAME passes nsrun's own on"),
-		"HttpProxy":       only("no", "write Environment=HTTP_PROXY=… if it needs one"),
+		"EnvironmentHost": {do: (*renderer).environmentHost},
+		"HttpProxy":       {do: (*renderer).httpProxy},
+		"Timezone":        {do: (*renderer).timezone},
 		// Its file systems.
 		"Volume":        {do: (*renderer).volume},
-		"Tmpfs":         list("tmpfs"),
+		"Mount":         {do: (*renderer).mount},
+		"Tmpfs":         {do: (*renderer).tmpfs},
+		"ShmSize":       {do: (*renderer).shmSize},
+		"AddDevice":     {do: (*renderer).device},
 		"VolatileTmp":   {do: (*renderer).volatileTmp},
 		"ReadOnly":      {do: (*renderer).readOnly},
 		"ReadOnlyTmpfs": {do: func(r *renderer, name string, values []unit.Value) { r.boolean(name, values) }}, // goes with ReadOnly=
 		// Its network.
-		"Network":     {do: (*renderer).network},
-		"PublishPort": {do: func(*renderer, string, []unit.Value) {}}, // goes with Network=
+		"Network":        {do: (*renderer).network},
+		"PublishPort":    {do: func(*renderer, string, []unit.Value) {}}, // goes with Network=
+		"ExposeHostPort": {do: (*renderer).expose},
+		"AddHost":        {do: (*renderer).addHost},
+		"DNS":            {do: (*renderer).dns},
+		"DNSSearch":      oneWord("dns-search"),
+		"DNSOption":      oneWord("dns-option"),
+		"Sysctl":         {do: func(*renderer, string, []unit.Value) {}}, // goes with Network=
 		// What it may.
 		"AddCapability":        words("cap-add"),
 		"DropCapability":       words("cap-drop"),
@@ -49,70 +65,67 @@ func keys() map[string]key {
 		"SecurityLabelDisable": only("yes", "SELinux labels are not used; leave it out"),
 		"User":                 {do: (*renderer).user},
 		"Group":                {do: (*renderer).group},
+		"GroupAdd":             {do: (*renderer).groupAdd},
+		"AppArmor":             only("unconfined", "containers have no profile of AppArmor's; leave it out"),
 		"UserNS":               oneOf("userns", "leave it out for a range of its own, or use host", "auto", "private", "host"),
-		// Its limits: its cgroup is the unit's own, so systemd sets them.
-		"Memory":    {do: (*renderer).memory},
-		"PidsLimit": {do: (*renderer).pidsLimit},
-		"Ulimit":    {do: (*renderer).ulimit},
-		// How systemd has it.
-		"Notify":       only("no", "it counts as started once its program runs; leave it out"),
-		"RunInit":      only("no", "run a program that reaps, such as tini, as the first one"),
-		"LogDriver":    only("journald", "the journal takes it all; to drop it put StandardOutput=null into [Service]", "passthrough"),
-		"CgroupsMode":  only("split", "the container is always in the unit's own cgroup; leave it out", "enabled", "no-conmon"),
-		"ReloadSignal": {do: (*renderer).reloadSignal},
 	}
+	maps.Copy(all, serviceKeys())
 	for name, why := range refused() {
 		all[name] = key{why: why}
 	}
 	return all
 }
 
+// serviceKeys are those that systemd takes care of, or that say how.
+func serviceKeys() map[string]key {
+	return map[string]key{
+		// Its limits: its cgroup is the unit's own, so systemd sets them.
+		"Memory":    {do: (*renderer).memory},
+		"PidsLimit": {do: (*renderer).pidsLimit},
+		"Ulimit":    {do: (*renderer).ulimit},
+		// How systemd has it.
+		"Notify":       {do: (*renderer).notify},
+		"HealthCmd":    only("none", noHealth),
+		"PodmanArgs":   {do: (*renderer).podmanArgs},
+		"RunInit":      only("no", "run a program that reaps, such as tini, as the first one"),
+		"LogDriver":    {do: (*renderer).logDriver},
+		"LogOpt":       {do: (*renderer).logOpt},
+		"CgroupsMode":  only("split", "the container is always in the unit's own cgroup; leave it out", "enabled", "no-conmon"),
+		"ReloadSignal": {do: (*renderer).reloadSignal},
+	}
+}
+
+const noHealth = "leave it out; to have a unit restarted that hangs let its program tell systemd that it is well: Notify=yes, and WatchdogSec= in [Service]"
+
 // refused are the keys that do nothing here yet, or never will, each with what
 // there is instead.
 func refused() map[string]string {
 	const (
-		later  = "leave it out"
 		bridge = "there is no network between containers yet; use Network=host, or leave it out"
 		ids    = "every container has a range of its own, 65536 ids; leave it out, or use UserNS=host"
 		label  = "SELinux labels are not used; leave it out"
-		health = "leave it out; to have a unit restarted that hangs use WatchdogSec= in [Service]"
 	)
 	all := map[string]string{
-		"AddDevice":            "bind what it needs from /dev: Volume=/dev/…:/dev/…",
-		"AddHost":              "with Network=host the machine's /etc/hosts can be bound: Volume=/etc/hosts:/etc/hosts:ro",
-		"AppArmor":             later,
-		"AutoUpdate":           "use Pull=always and clusterctl restart",
 		"ContainersConfModule": "podman's own configuration is not read; leave it out",
 		"GlobalArgs":           "nsrun is no podman; use keys of [Container]",
-		"GroupAdd":             "use Group=, or make files readable otherwise",
-		"LogOpt":               "the journal takes it all; use SyslogIdentifier= and its kin in [Service]",
 		"Mask":                 "what podman masks is masked always; leave it out",
-		"Mount":                "write it as Volume=FROM:TO[:ro] or Tmpfs=DIR",
 		"Pod":                  "there are no pods; to keep units together use MachineOf= in [X-Cluster]",
-		"PodmanArgs":           "nsrun is no podman; use keys of [Container]",
-		"Retry":                "use Restart=on-failure and RestartSec= in [Service]",
-		"RetryDelay":           "use Restart=on-failure and RestartSec= in [Service]",
-		"ReloadCmd":            "use ReloadSignal=, or ExecReload= in [Service]",
+		"ReloadCmd":            "nothing runs a command in a container that runs, yet; use ReloadSignal=",
 		"SeccompProfile":       "the built-in profile is always on; leave it out",
 		"Secret":               "bind a file of the machine: Volume=/path/to/secret:/run/secrets/name:ro",
 		"ServiceName":          "the unit has the name it is submitted under; rename the file",
-		"ShmSize":              "write Tmpfs=/dev/shm:size=…",
 		"StartWithPod":         "there are no pods; leave it out",
-		"Sysctl":               "set it on the machine, in /etc/sysctl.d, and use Network=host if it is of the network",
-		"Timezone":             "write Environment=TZ=…",
 		"Unmask":               "what is masked by default stays so; leave it out",
-		"Label":                later,
-		"Annotation":           later,
 	}
 	group := func(why string, names string) {
 		for _, n := range strings.Fields(names) {
 			all[n] = why
 		}
 	}
-	group(bridge, "DNS DNSOption DNSSearch ExposeHostPort IP IP6 NetworkAlias")
+	group(bridge, "IP IP6 NetworkAlias")
 	group(ids, "UIDMap GIDMap SubUIDMap SubGIDMap RemapUid RemapGid RemapUidSize RemapUsers")
 	group(label, "SecurityLabelFileType SecurityLabelLevel SecurityLabelNested SecurityLabelType")
-	group(health, "HealthCmd HealthInterval HealthLogDestination HealthMaxLogCount HealthMaxLogSize HealthOnFailure HealthRetries HealthStartPeriod HealthStartupCmd HealthStartupInterval HealthStartupRetries HealthStartupSuccess HealthStartupTimeout HealthTimeout")
+	group(noHealth, "HealthInterval HealthLogDestination HealthMaxLogCount HealthMaxLogSize HealthOnFailure HealthRetries HealthStartPeriod HealthStartupCmd HealthStartupInterval HealthStartupRetries HealthStartupSuccess HealthStartupTimeout HealthTimeout")
 	return all
 }
 
@@ -123,15 +136,6 @@ func flag(name string) key {
 	return key{do: func(r *renderer, _ string, values []unit.Value) {
 		v := values[len(values)-1]
 		r.flag(v.Line, name, bare(v.Text))
-	}}
-}
-
-// list is a key each of whose values is a flag's, as it stands.
-func list(name string) key {
-	return key{do: func(r *renderer, _ string, values []unit.Value) {
-		for _, v := range values {
-			r.flag(v.Line, name, bare(v.Text))
-		}
 	}}
 }
 

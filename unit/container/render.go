@@ -260,7 +260,8 @@ func (r *renderer) service() {
 	}
 	var add []part
 	for _, d := range [][2]string{{"Type", "notify"}, {"NotifyAccess", "main"}, {"KillMode", "mixed"}, {"SyslogIdentifier", "%N"}} {
-		if _, ok := r.f.Last("Service", d[0]); !ok {
+		set := slices.ContainsFunc(r.settings, func(s part) bool { return strings.HasPrefix(s.text, d[0]+"=") })
+		if _, ok := r.f.Last("Service", d[0]); !ok && !set {
 			add = append(add, part{d[0] + "=" + d[1], r.header})
 		}
 	}

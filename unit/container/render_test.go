@@ -2,6 +2,10 @@ package container
 
 import (
 	"bytes"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -71,6 +75,7 @@ ExecStart=/usr/bin/nsrun run \
     --env=C=%i \
     "--volume=/srv/my web:/usr/share/nginx/html:ro" \
     --network=host \
+    --publish=80:80/tcp \
     docker.io/library/nginx:1.27 \
     nginx -g "daemon off;" ${MORE}
 ExecStop=-/usr/bin/nsrun stop web
@@ -102,6 +107,8 @@ func TestRenderKeys(t *testing.T) {
 		{name: "capabilities in a row", keys: "Image=a\nAddCapability=NET_ADMIN SYS_TIME\nDropCapability=ALL", want: "--name=systemd-%N --rm --cap-add=NET_ADMIN --cap-add=SYS_TIME --cap-drop=ALL a"},
 		{name: "user and group", keys: "Image=a\nUser=www\nGroup=data", want: "--name=systemd-%N --rm --user=www:data a"},
 		{name: "a read-only root has room for temporary files", keys: "Image=a\nReadOnly=true\nTmpfs=/tmp:size=1m", want: "--name=systemd-%N --rm --read-only --tmpfs=/run --tmpfs=/var/tmp --tmpfs=/tmp:size=1m a"},
+		{name: "where something is mounted there is none", keys: "Image=a\nReadOnly=true\nMount=type=tmpfs,dst=/tmp \"type=bind,src=/a,target=/run\"\nVolume=/b:/var/tmp", want: `--name=systemd-%N --rm --read-only --mount=type=tmpfs,target=/tmp --mount=type=bind,source=/a,target=/run --volume=/b:/var/tmp a`},
+		{name: "an entry point that is a list", keys: "Image=a\nExec=c\nEntrypoint=[\"/bin/sh\", \"-c x\"]", want: `--name=systemd-%N --rm --entrypoint=/bin/sh a "-c x" c`},
 		{name: "unless that is not wanted", keys: "Image=a\nReadOnly=yes\nReadOnlyTmpfs=no", want: "--name=systemd-%N --rm --read-only a"},
 		{name: "a directory instead of an image", keys: "Rootfs=/srv/root:O\nExec=/bin/app -v", want: "--name=systemd-%N --rm --rootfs=/srv/root:O -- /bin/app -v"},
 		{name: "an entry point", keys: "Image=a\nEntrypoint=/bin/sh\nExec=-c 'echo \"hi\"'", want: `--name=systemd-%N --rm --entrypoint=/bin/sh a -c "echo \"hi\""`},
@@ -166,7 +173,7 @@ func TestRenderErrors(t *testing.T) {
 		{"docker's word", "", "[Container]\nImage=a\nPorts=80", `web.container:3: [Container] has no key Ports=; did you mean PublishPort=?`},
 		{"systemd's word", "", "[Container]\nImage=a\nRestart=always", `web.container:3: [Container] has no key Restart=; did you mean Restart= in [Service]?`},
 		{"nothing like it", "", "[Container]\nImage=a\nFrobnicate=1", `web.container:3: [Container] has no key Frobnicate=; it takes those of podman's Quadlet; see podman-systemd.unit(5)`},
-		{"what can't be had", "", "[Container]\nImage=a\nPodmanArgs=--foo", `web.container:3: PodmanArgs= can't be had; nsrun is no podman; use keys of [Container]`},
+		{"what can't be had", "", "[Container]\nImage=a\nGlobalArgs=--foo", `web.container:3: GlobalArgs= can't be had; nsrun is no podman; use keys of [Container]`},
 		{"ports without the machine's network", "", "[Container]\nImage=a\nPublishPort=8080:80", `web.container:3: PublishPort=8080:80 can't be had: containers have no network of their own yet; use Network=host: then every port its program listens on is the machine's`},
 		{"another port on the machine", "", "[Container]\nImage=a\nNetwork=host\nPublishPort=8080:80", `web.container:4: PublishPort=8080:80 can't be had with Network=host: the program listens on the machine itself; have the program listen where you want it, and write PublishPort=80`},
 		{"a network", "", "[Container]\nImage=a\nNetwork=bridge", `web.container:3: Network=bridge can't be had; use Network=host, where the container has the machine's network, or leave it out for none`},
@@ -181,7 +188,7 @@ func TestRenderErrors(t *testing.T) {
 		{"a type that has no hand-over", "", "[Container]\nImage=a\n[Service]\nType=forking", `web.container:4: Type=forking does not go with [Container]; leave Type= out, or use notify or oneshot`},
 		{"a section of the name it gets", "", "[X-Container]\nA=b\n[Container]\nImage=a", `web.container:3: [Container] becomes [X-Container] for systemd, and there is one already; rename one of them, or drop it`},
 		{"a group alone", "", "[Container]\nImage=a\nGroup=g", `web.container:3: Group= needs User=; say who it runs as: User=0 is root`},
-		{"a list for a program", "", "[Container]\nImage=a\nEntrypoint=[\"a\"]", `web.container:3: Entrypoint= is a list; put the program alone here and its arguments into Exec=`},
+		{"a list that is none", "", "[Container]\nImage=a\nEntrypoint=[\"a", `web.container:3: Entrypoint="[\"a" is no list; write the program alone, or such as ["/bin/sh", "-c"]`},
 		{"sizes, numbers, limits", "", "[Container]\nImage=a\nMemory=much\nPidsLimit=few\nUlimit=x\nStopTimeout=5s\nPull=maybe", "web.container:3: Memory=much is no size; write such as 512m or 2g\n" +
 			"web.container:4: PidsLimit=few is no number; write how many processes and threads it may have, or -1\n" +
 			"web.container:5: Ulimit=x is no limit; write such as nofile=1024:4096\n" +
@@ -353,55 +360,124 @@ func FuzzRender(f *testing.F) {
 	for _, s := range []string{
 		"[Container]\nImage=a\n", "[Container]\nImage=a\nExec=sh -c \"x\"", "[Unit]\nA=\\\n[Container]\n[Container]\r\nImage=a\rExec=b\\", "\ufeff\\\n#[Container]\n [Container]  \nImage=a # b\\\n;x\n",
 		"[Container]\nRootfs=/a\nExec=\\; '#'\nEnvironment=A=1 \"B=\\x41\"\nVolume=a:b\nReadOnly=1", "[Quadlet]\nDefaultDependencies=1\n[Container]\nImage=a\nPull=always\nReloadSignal=1\nStopTimeout=200",
+		"[Container]\nImage=a\nMount=type=tmpfs,dst=/a,size=1m \"type=bind,src=/b c,dst=/d\"\nTmpfs=/x:mode=1777\nAddDevice=-/dev/a:/dev/b\nLabel=a=b 'c=d e'\nTimezone=local\nDNS=::1\nAddHost=a:1.2.3.4",
+		"[Container]\nImage=a\nNetwork=host\nPublishPort=80\nPublishPort=1-2/udp\nSysctl=kernel.sem=\"1 2\"\nPodmanArgs=--cpus 1 -t --foo\nNotify=1\nLogOpt=tag=x\nEntrypoint=[\"a\",\"b c\"]\nShmSize=1g\nHttpProxy=1\nEnvironmentHost=1",
 	} {
 		f.Add([]byte(s))
 	}
-	f.Fuzz(func(t *testing.T, src []byte) {
-		file, err := unit.Parse("web@1.service", src)
-		if err != nil {
-			return
+	for _, s := range whole {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(checkRender)
+}
+
+// TestRenderAtRandom does what FuzzRender does with sections that are likelier to
+// be taken: keys there are, with values that some of them have.
+func TestRenderAtRandom(t *testing.T) {
+	names := slices.Sorted(maps.Keys(keys()))
+	values := append([]string{
+		"yes", "no", "1", "64m", "/a", "/a:/b", "/a:/b:ro,z", "name:/b", "type=bind,src=/a,dst=/b", "type=tmpfs,dst=/c,size=1m", "type=volume,src=data,dst=/d,ro",
+		"/dev/zero", "-/dev/x:/dev/y:rw", "a=b 'c=d e'", "A=%i B=$C", "80", "80:80/udp", "1000-1002", "host", "none", "auto", "net.core.somaxconn=1", "kernel.sem=\"1 2\"",
+		"db:1.2.3.4", "1.2.3.4", "ndots:2", "Europe/Berlin", "local", "registry", "SIGTERM", "nofile=1:2", "--cpus 1 --memory=1g", "[\"a\", \"b c\"]",
+		"journald", "tag=x", "unconfined", "never", "always", "app:1", "www", "%i", "$X", "sh -c \"a; b\" \\; '#'", "",
+	}, odd...)
+	served := 0
+	for seed := range uint64(4000) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		end := []string{"\n", "\n", "\r\n", "\\\n  \n"}[rnd.IntN(4)]
+		text := []string{"", "# x\n", "\ufeff", "[Unit]\nAfter=a.service\n"}[rnd.IntN(4)] + "[Container]" + strings.TrimLeft(end, "\\") + "Image=app:1\n"
+		for range rnd.IntN(6) {
+			text += names[rnd.IntN(len(names))] + "=" + values[rnd.IntN(len(values))] + end
 		}
-		checkLines(t, file)
-		r, err := Render("web@1.service", file)
-		if err != nil {
-			return
+		if rnd.IntN(3) == 0 {
+			text += "\n[Service]\nRestart=always\nMemoryMax=1G\n[Quadlet]\nDefaultDependencies=no"
 		}
-		again, err := unit.Parse("web@1.service", r.Text)
-		if err != nil {
-			t.Fatalf("%v\n%s", err, r.Text)
-		}
-		if Has(again) {
-			t.Fatalf("still has [Container]:\n%s", r.Text)
-		}
-		start := again.Values("Service", "ExecStart")
-		if len(start) != 1 {
-			t.Fatalf("%d commands:\n%s", len(start), r.Text)
-		}
-		_, argv, err := unit.SplitCommand(start[0].Text)
-		if err != nil || argv[0] != Program || argv[1] != "run" {
-			t.Fatalf("%q, %v:\n%s", argv, err, r.Text)
-		}
-		checkArgv(t, file, argv)
-		if back, ok := Source(r.Text); !ok || !bytes.Equal(back, src) {
-			t.Fatalf("the source is %q, %t:\n%s", back, ok, r.Text)
-		}
-		if len(r.Lines) != lineCount(r.Text) {
-			t.Fatalf("%d lines, %d known:\n%s", lineCount(r.Text), len(r.Lines), r.Text)
-		}
-		for _, s := range file.Sections() {
-			for _, k := range file.Keys(s) {
-				if s == Section || s == "Quadlet" || s == "Service" {
-					continue
-				}
-				if !slices.Equal(file.Values(s, k), again.Values(s, k)) {
-					t.Fatalf("[%s] %s= is not what it was:\n%s", s, k, r.Text)
-				}
+		if f, err := unit.Parse("web@1.service", []byte(text)); err == nil {
+			if _, err := Render("web@1.service", f); err == nil {
+				served++
 			}
 		}
-		if lines := lineCount(src); !bytes.HasSuffix(src, []byte("\r")) && lines != slices.Max(r.Lines) {
-			t.Fatalf("%d lines of the user's, %d known:\n%s", lines, slices.Max(r.Lines), r.Text)
+		checkRender(t, []byte(text))
+		if t.Failed() {
+			t.Fatalf("seed %d:\n%s", seed, text)
 		}
-	})
+	}
+	if served < 400 {
+		t.Errorf("only %d sections were taken: the test tests little", served)
+	}
+}
+
+// checkRender holds what Render makes of a file to what it promises.
+func checkRender(t *testing.T, src []byte) {
+	t.Helper()
+	file, err := unit.Parse("web@1.service", src)
+	if err != nil {
+		return
+	}
+	checkLines(t, file)
+	r, err := Render("web@1.service", file)
+	if err != nil {
+		checkErrors(t, file, err)
+		return
+	}
+	if r2, err := Render("web@1.service", file); err != nil || !reflect.DeepEqual(r, r2) {
+		t.Fatalf("another result from the same: %v\n%s", err, r2.Text)
+	}
+	again, err := unit.Parse("web@1.service", r.Text)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, r.Text)
+	}
+	if Has(again) {
+		t.Fatalf("still has [Container]:\n%s", r.Text)
+	}
+	start := again.Values("Service", "ExecStart")
+	if len(start) != 1 {
+		t.Fatalf("%d commands:\n%s", len(start), r.Text)
+	}
+	_, argv, err := unit.SplitCommand(start[0].Text)
+	if err != nil || argv[0] != Program || argv[1] != "run" {
+		t.Fatalf("%q, %v:\n%s", argv, err, r.Text)
+	}
+	checkArgv(t, file, argv)
+	if back, ok := Source(r.Text); !ok || !bytes.Equal(back, src) {
+		t.Fatalf("the source is %q, %t:\n%s", back, ok, r.Text)
+	}
+	if l, err := Load("web@1.service", src); err != nil || !bytes.Equal(l.Text, r.Text) {
+		t.Fatalf("loaded: %v\n%s", err, l.Text)
+	}
+	for i, n := range r.Lines {
+		if n < 1 || n > lineCount(src)+1 {
+			t.Fatalf("line %d stands for line %d:\n%s", i+1, n, r.Text)
+		}
+	}
+	if len(r.Lines) != lineCount(r.Text) {
+		t.Fatalf("%d lines, %d known:\n%s", lineCount(r.Text), len(r.Lines), r.Text)
+	}
+	for _, s := range file.Sections() {
+		for _, k := range file.Keys(s) {
+			if s == Section || s == "Quadlet" || s == "Service" {
+				continue
+			}
+			if !slices.Equal(file.Values(s, k), again.Values(s, k)) {
+				t.Fatalf("[%s] %s= is not what it was:\n%s", s, k, r.Text)
+			}
+		}
+	}
+	if lines := lineCount(src); !bytes.HasSuffix(src, []byte("\r")) && lines != slices.Max(r.Lines) {
+		t.Fatalf("%d lines of the user's, %d known:\n%s", lines, slices.Max(r.Lines), r.Text)
+	}
+}
+
+// checkErrors holds each part of an error to STYLE: where, what, and the way on.
+func checkErrors(t *testing.T, f *unit.File, err error) {
+	t.Helper()
+	count := lineCount(f.Bytes())
+	for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
+		var s *unit.SyntaxError
+		if !errors.As(e, &s) || s.What == "" || s.Fix == "" || s.File != "web@1.service" || s.Line > count || s.Line == 0 && Has(f) {
+			t.Fatalf("error %#v", e)
+		}
+	}
 }
 
 // checkLines compares this package's reading of lines with package unit's.

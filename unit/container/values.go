@@ -1,6 +1,8 @@
 package container
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -67,10 +69,14 @@ func (r *renderer) boolean(key string, values []unit.Value) bool {
 func (r *renderer) containerName(key string, values []unit.Value) {
 	v := values[len(values)-1]
 	r.name = bare(v.Text)
-	clean := strings.TrimLeft(r.name, "_.-") == r.name && len(r.name) >= 2 && len(r.name) <= nameMax
-	if !variable(r.name) && (!clean || strings.ContainsFunc(r.name, func(c rune) bool { return !nameRune(c) })) {
+	if !variable(r.name) && !containerName(r.name) {
 		r.fail(v.Line, key+"="+clip(r.name)+" is no name for a container", "use letters, digits and _.- only, beginning with a letter or digit, two at least")
 	}
+}
+
+// containerName says whether nsrun takes a name for a container or a volume.
+func containerName(s string) bool {
+	return len(s) >= 2 && len(s) <= nameMax && strings.TrimLeft(s, "_.-") == s && !strings.ContainsFunc(s, func(c rune) bool { return !nameRune(c) })
 }
 
 func (r *renderer) image(key string, values []unit.Value) {
@@ -90,16 +96,22 @@ func (r *renderer) image(key string, values []unit.Value) {
 
 // exec is what the program in the container is told.
 func (r *renderer) exec() []part {
-	v, ok := r.f.Last(Section, "Exec")
-	if !ok {
-		return nil
+	var parts []part
+	add := func(line int, argv []string) {
+		if len(argv) > 0 {
+			parts = append(parts, part{quoteAll(argv), line})
+		}
 	}
-	var argv []string
-	r.words("Exec", []unit.Value{v}, func(_ unit.Value, w string) { argv = append(argv, w) })
-	if len(argv) == 0 {
-		return nil
+	if v, ok := r.f.Last(Section, "Entrypoint"); ok {
+		_, arguments, _ := entryOf(v)
+		add(v.Line, arguments)
 	}
-	return []part{{quoteAll(argv), v.Line}}
+	if v, ok := r.f.Last(Section, "Exec"); ok {
+		var argv []string
+		r.words("Exec", []unit.Value{v}, func(_ unit.Value, w string) { argv = append(argv, w) })
+		add(v.Line, argv)
+	}
+	return parts
 }
 
 func (r *renderer) rootfs(key string, values []unit.Value) {
@@ -141,12 +153,26 @@ func (r *renderer) pull(key string, values []unit.Value) {
 
 func (r *renderer) entrypoint(key string, values []unit.Value) {
 	v := values[len(values)-1]
-	program := bare(v.Text)
-	if strings.HasPrefix(program, "[") {
-		r.fail(v.Line, key+"= is a list", "put the program alone here and its arguments into Exec=")
+	program, _, err := entryOf(v)
+	if err != nil {
+		r.fail(v.Line, key+"="+clip(v.Text)+" is no list", `write the program alone, or such as ["/bin/sh", "-c"]`)
 		return
 	}
 	r.flag(v.Line, "entrypoint", program)
+}
+
+// entryOf reads an Entrypoint=, which may be a list in JSON: the program, and
+// what comes before what Exec= says.
+func entryOf(v unit.Value) (program string, arguments []string, err error) {
+	program = bare(v.Text)
+	if !strings.HasPrefix(program, "[") {
+		return program, nil, nil
+	}
+	var list []string
+	if err := json.Unmarshal([]byte(program), &list); err != nil || len(list) == 0 || list[0] == "" {
+		return "", nil, errors.New("no list of strings")
+	}
+	return list[0], list[1:], nil
 }
 
 func (r *renderer) stopTimeout(key string, values []unit.Value) {
@@ -173,81 +199,63 @@ func (r *renderer) environment(key string, values []unit.Value) {
 	})
 }
 
+// environmentHost passes on what nsrun itself has: Environment= of [Service].
+func (r *renderer) environmentHost(key string, values []unit.Value) {
+	if r.boolean(key, values) {
+		r.flags = append(r.flags, part{"--env-host", values[len(values)-1].Line})
+	}
+}
+
+func (r *renderer) httpProxy(key string, values []unit.Value) {
+	if !r.boolean(key, values) {
+		return
+	}
+	for _, name := range []string{"http_proxy", "https_proxy", "ftp_proxy", "no_proxy"} {
+		r.flag(values[len(values)-1].Line, "env", name)
+		r.flag(values[len(values)-1].Line, "env", strings.ToUpper(name))
+	}
+}
+
+func (r *renderer) label(key string, values []unit.Value) {
+	r.words(key, values, func(v unit.Value, word string) {
+		if name, _, _ := strings.Cut(word, "="); name == "" {
+			r.fail(v.Line, key+"="+clip(word)+" names no label", "write NAME=value, in quotes if there is white space in it")
+			return
+		}
+		r.flag(v.Line, strings.ToLower(key), word)
+	})
+}
+
+// annotation is a label, unless it is a word to what runs podman's containers.
+func (r *renderer) annotation(key string, values []unit.Value) {
+	for _, v := range values {
+		for _, prefix := range []string{"run.oci.", "io.podman.annotations."} {
+			if strings.Contains(v.Text, prefix) {
+				r.fail(v.Line, key+"="+clip(v.Text)+" can't be had: "+prefix+" is a word to podman's runtime", "leave it out")
+				return
+			}
+		}
+	}
+	r.label(key, values)
+}
+
+// autoUpdate is a label to podman, too, for a timer that is not here.
+func (r *renderer) autoUpdate(key string, values []unit.Value) {
+	v := values[len(values)-1]
+	const fix = "write registry or local, or leave it out"
+	if text := bare(v.Text); r.allowed(v, key, text, fix, []string{"registry", "local", "disabled"}) {
+		r.flag(v.Line, "label", "io.containers.autoupdate="+text)
+		if text != "disabled" {
+			r.note(v.Line, key+"= is kept as a label, and nothing updates containers by itself", "for a fresh image at each start write Pull=always; then clusterctl restart is an update")
+		}
+	}
+}
+
 func (r *renderer) environmentFile(key string, values []unit.Value) {
 	for _, v := range values {
 		if path := bare(v.Text); r.absolute(v, key, path) {
 			r.flag(v.Line, "env-file", path)
 		}
-	}
-}
-
-func (r *renderer) volume(key string, values []unit.Value) {
-	for _, v := range values {
-		volume := bare(v.Text)
-		from, _, ok := strings.Cut(volume, ":")
-		switch {
-		case !ok && !variable(volume):
-			r.fail(v.Line, key+"="+clip(volume)+" names no volume, and there are none without a name", "write FROM:TO")
-		case strings.HasSuffix(from, ".volume"):
-			r.fail(v.Line, key+"="+clip(volume)+" names another Quadlet file, and there are none here", "name the volume itself: Volume="+strings.TrimSuffix(from, ".volume")+strings.TrimPrefix(volume, from))
-		case strings.HasPrefix(from, "."):
-			r.absolute(v, key, from)
-		default:
-			r.flag(v.Line, "volume", volume)
-		}
-	}
-}
-
-func (r *renderer) volatileTmp(key string, values []unit.Value) {
-	if r.boolean(key, values) {
-		r.flag(values[len(values)-1].Line, "tmpfs", "/tmp")
-	}
-}
-
-// readOnly makes the root read-only, with room for temporary files as podman
-// gives it, unless ReadOnlyTmpfs= says no or the user put something there.
-func (r *renderer) readOnly(key string, values []unit.Value) {
-	if !r.boolean(key, values) {
-		return
-	}
-	line := values[len(values)-1].Line
-	r.flags = append(r.flags, part{"--read-only", line})
-	if v, ok := r.f.Last(Section, "ReadOnlyTmpfs"); ok {
-		if on, _ := parseBoolean(bare(v.Text)); !on {
-			return
-		}
-	}
-	if _, ok := r.f.Last(Section, "Rootfs"); ok {
-		return // the user's own directory is left as it is
-	}
-	used := map[string]bool{}
-	for _, v := range r.f.Values(Section, "Tmpfs") {
-		dir, _, _ := strings.Cut(bare(v.Text), ":")
-		used[dir] = true
-	}
-	for _, v := range r.f.Values(Section, "Volume") {
-		if p := strings.Split(bare(v.Text), ":"); len(p) > 1 {
-			used[p[1]] = true
-		}
-	}
-	for _, dir := range []string{"/run", "/tmp", "/var/tmp"} {
-		if !used[dir] {
-			r.flag(line, "tmpfs", dir)
-		}
-	}
-}
-
-const networkFix = "use Network=host, where the container has the machine's network, or leave it out for none"
-
-func (r *renderer) network(key string, values []unit.Value) {
-	v := values[len(values)-1]
-	text := bare(v.Text)
-	if strings.HasSuffix(text, ".network") {
-		r.fail(v.Line, key+"="+clip(text)+" names another Quadlet file, and there are none here", networkFix)
-		return
-	}
-	if r.allowed(v, key, text, networkFix, []string{"none", "host"}) {
-		r.flag(v.Line, "network", text)
 	}
 }
 
@@ -258,6 +266,9 @@ func (r *renderer) together() {
 	ports := r.f.Values(Section, "PublishPort")
 	for _, v := range ports {
 		r.publish(v, host)
+	}
+	for _, v := range r.f.Values(Section, "Sysctl") {
+		r.sysctl(v, host)
 	}
 	if !given && len(ports) == 0 {
 		r.note(r.header, "without Network= the container reaches nothing but itself", "write Network=none to say so, or Network=host for the machine's network")
@@ -272,21 +283,6 @@ func (r *renderer) together() {
 	}
 	if v, ok := r.f.Last(Section, "Pull"); ok && bare(v.Text) == "never" {
 		r.images = nil
-	}
-}
-
-// publish judges a PublishPort=. On the machine's own network a port is
-// published by the program listening there.
-func (r *renderer) publish(v unit.Value, host bool) {
-	text := bare(v.Text)
-	if !host {
-		r.fail(v.Line, "PublishPort="+clip(text)+" can't be had: containers have no network of their own yet", "use Network=host: then every port its program listens on is the machine's")
-		return
-	}
-	port, _, _ := strings.Cut(text, "/")
-	parts := strings.Split(port, ":")
-	if n := len(parts); n > 2 || n == 2 && parts[0] != parts[1] {
-		r.fail(v.Line, "PublishPort="+clip(text)+" can't be had with Network=host: the program listens on the machine itself", "have the program listen where you want it, and write PublishPort="+parts[n-1])
 	}
 }
 
@@ -367,6 +363,88 @@ func limit(s string) (key, value string, ok bool) {
 		}
 	}
 	return "Limit" + strings.ToUpper(name), strings.Join(parts, ":"), true
+}
+
+// notify has the program itself say when it is ready, and whether it is well.
+func (r *renderer) notify(key string, values []unit.Value) {
+	v := values[len(values)-1]
+	if bare(v.Text) == "healthy" {
+		r.fail(v.Line, key+"=healthy can't be had: there are no health checks yet", "leave it out, or have the program tell systemd itself: "+key+"=yes")
+		return
+	}
+	if r.boolean(key, values) {
+		r.flag(v.Line, "sdnotify", "container")
+		if _, ok := r.f.Last("Service", "NotifyAccess"); !ok {
+			r.settings = append(r.settings, part{"NotifyAccess=all", v.Line})
+		}
+	}
+}
+
+func (r *renderer) logDriver(key string, values []unit.Value) {
+	v := values[len(values)-1]
+	if bare(v.Text) == "none" {
+		r.set(v, key, "StandardOutput", "null")
+		return
+	}
+	r.allowed(v, key, bare(v.Text), "leave it out: the journal takes it all", []string{"journald", "passthrough"})
+}
+
+func (r *renderer) logOpt(key string, values []unit.Value) {
+	tag, line := "", 0
+	for _, v := range values {
+		text, ok := strings.CutPrefix(bare(v.Text), "tag=")
+		if !ok || text == "" || strings.Contains(text, "{{") {
+			r.fail(v.Line, key+"="+clip(v.Text)+" can't be had", "leave it out: the journal takes it all; see journald.conf(5) for how much it keeps; tag=NAME is served, and so is SyslogIdentifier= in [Service]")
+			continue
+		}
+		tag, line = text, v.Line
+	}
+	if line > 0 {
+		r.set(unit.Value{Text: tag, Line: line}, key, "SyslogIdentifier", tag)
+	}
+}
+
+// retry is about pulls, which the agent tries again at its own pace.
+func (r *renderer) retry(key string, values []unit.Value) {
+	v := values[len(values)-1]
+	if text := bare(v.Text); !variable(text) && (text == "" || strings.Trim(text, "0123456789smh.") != "") {
+		r.fail(v.Line, key+"="+clip(v.Text)+" is no number", "write one, or leave it out")
+		return
+	}
+	r.note(v.Line, key+"= is left out", "a pull that fails is tried again anyway, until it is done or the unit is not wanted any more")
+}
+
+// podmanArgs serves flags that stand for settings of [Service]: podman's Quadlet
+// has no keys for those.
+func (r *renderer) podmanArgs(key string, values []unit.Value) {
+	for _, v := range values {
+		c := &converter{tool: "podman"}
+		var args []string
+		r.words(key, []unit.Value{v}, func(_ unit.Value, w string) { args = append(args, w) })
+		if rest := c.parse(args); len(rest) > 0 {
+			r.fail(v.Line, key+"="+clip(rest[0])+" is no flag", "write it as --flag=value")
+			continue
+		}
+		c.limits()
+		for _, err := range c.errs {
+			what, fix, _ := strings.Cut(err.Error(), "; ")
+			r.fail(v.Line, key+"=: "+what, fix)
+		}
+		if c.name != "" {
+			c.set(Section, "ContainerName", c.name)
+		}
+		for _, s := range c.settings {
+			if s.section == Section {
+				r.fail(v.Line, key+"= asks for what has a key of its own here", "write "+s.key+"="+s.value)
+				continue
+			}
+			r.set(v, key, s.key, s.value)
+		}
+		for _, n := range c.notes {
+			what, fix, _ := strings.Cut(n, ": ")
+			r.note(v.Line, key+"=: "+what, fix)
+		}
+	}
 }
 
 func (r *renderer) reloadSignal(key string, values []unit.Value) {
