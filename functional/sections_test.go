@@ -79,3 +79,66 @@ func TestContainerOfACommand(t *testing.T) {
 	machine = c.active("converted.service")["converted.service"].Hostname
 	c.handedOver(machine, "converted.service")
 }
+
+const manyKeys = `[Container]
+Image=busybox
+Exec=/bin/sh -c "\
+  ln -s $$NOTIFY_SOCKET /dev/log; date -d @0; id; mount; cat /etc/hosts /proc/sys/net/core/somaxconn; \
+  head -c 3 /dev/nought | wc -c; echo told $$LEVEL; \
+  { echo go; sleep 5; } | logger -t \"x\nREADY=1\nSTATUS=well\ny\"; exec sleep infinity"
+Network=none
+Timezone=Europe/Berlin
+GroupAdd=44
+ShmSize=5m
+Mount=type=tmpfs,destination=/scratch,tmpfs-size=1m
+Mount=type=bind,source=/srv,target=/host,readonly
+Volume=keys-data:/data:noexec
+AddHost=db:192.0.2.7
+Sysctl=net.core.somaxconn=77
+AddDevice=/dev/zero:/dev/nought -/dev/nosuch
+EnvironmentHost=yes
+Label=tier=front
+Notify=yes
+
+[Service]
+Environment=LEVEL=debug
+TimeoutStartSec=20
+ExecStopPost=/bin/echo ended
+
+[Quadlet]
+DefaultDependencies=no
+`
+
+// TestContainerKeys has a machine's systemd and kernel do what keys ask for,
+// with Notify=yes on the program's own word: a line in the midst of what logger
+// says, which stays for as long as systemd may want to know whose word it is.
+func TestContainerKeys(t *testing.T) {
+	c := sharedLab.cluster(t)
+	const name = "keys.service"
+	c.destroyed(name)
+	c.ctl("start", c.file("keys.container", manyKeys))
+	machine := c.active(name)[name].Hostname
+	wants := []string{
+		"01:00:00 CET 1970", "groups=0(root),44", " on /dev/shm type tmpfs", "size=5120k", " on /scratch type tmpfs", " on /host type", " on /data type",
+		"192.0.2.7 ", ": 77", "told debug",
+	}
+	c.eventually("it saw what the keys ask for", soon, func() (string, bool) {
+		seen := c.ctl("journal", "--lines=-1", name)
+		for _, want := range wants {
+			if !strings.Contains(seen, want) {
+				return "no " + want + " in\n" + seen, false
+			}
+		}
+		return seen, true
+	})
+	if p := c.show(machine, name, "StatusText", "NotifyAccess", "NeedDaemonReload"); p["StatusText"] != "well" || p["NotifyAccess"] != "all" || p["NeedDaemonReload"] != "no" {
+		t.Errorf("systemd has %v, want the program's own word", p)
+	}
+	if ps := c.must(machine, "nsrun", "ps", "--filter", "label=tier=front"); !strings.Contains(ps, "systemd-keys") {
+		t.Errorf("nsrun ps finds by its label:\n%s", ps)
+	}
+	if out, code := c.on(machine, "systemd-analyze", "verify", "/run/systemd/system/"+name); code != 0 || out != "" {
+		t.Errorf("systemd-analyze verify: exit code %d: %s", code, out)
+	}
+	c.stopsCleanly(machine, name)
+}
