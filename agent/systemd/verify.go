@@ -119,17 +119,17 @@ func named(files []api.VerifyFile) string {
 func layOut(dir string, files []api.VerifyFile) (there []looked, paths []string, err error) {
 	taken := map[string]bool{}
 	for _, f := range files {
-		text, line, err := textFor(f.Name, f.File)
+		runs, err := container.Load(f.Name, f.File)
 		if err != nil {
 			return nil, nil, err
 		}
 		as := verifiedAs(f.Name, taken)
 		taken[as] = true
 		path := filepath.Join(dir, as)
-		if err := os.WriteFile(path, text, 0o600); err != nil {
+		if err := os.WriteFile(path, runs.Text, 0o600); err != nil {
 			return nil, nil, fmt.Errorf("verify %s: %w", f.Name, err)
 		}
-		there, paths = append(there, looked{f.Name, as, path, line}), append(paths, path)
+		there, paths = append(there, looked{f.Name, as, path, runs.Line}), append(paths, path)
 	}
 	return there, paths, nil
 }
@@ -144,28 +144,6 @@ func verifiedAs(u unit.Name, taken map[string]bool) string {
 		}
 	}
 	return as
-}
-
-// textFor is what systemd gets for a file, and the user's line behind each of
-// its lines.
-func textFor(u unit.Name, src []byte) (text []byte, userLine func(int) int, err error) {
-	f, err := unit.Parse(string(u), src)
-	if err != nil {
-		return nil, nil, err
-	}
-	if !container.Has(f) {
-		return src, func(n int) int { return n }, nil
-	}
-	rendered, err := container.Render(u, f)
-	if err != nil {
-		return nil, nil, err
-	}
-	return rendered.Text, func(n int) int {
-		if n < 1 || n > len(rendered.Lines) {
-			return n
-		}
-		return rendered.Lines[n-1]
-	}, nil
 }
 
 // finding is what systemd-analyze says of a file, as one line.

@@ -19,9 +19,7 @@ func usable(name unit.Name, src []byte) error {
 	if _, err := f.Options(name); err != nil {
 		return err
 	}
-	if container.Has(f) {
-		_, err = container.Render(name, f)
-	}
+	_, err = container.Load(name, src)
 	return err
 }
 
