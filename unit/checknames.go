@@ -12,7 +12,10 @@ import (
 func (c *checker) units(s setting, a assignment) {
 	words := []word{{text: a.Text}}
 	if s.kind == "units" {
-		words = c.words(a)
+		var err error
+		if words, err = splitWords(a.Text, false); err != nil {
+			c.fail(a.Line, fmt.Sprintf("%s=: %v", a.key, err), "as systemd.syntax(7) has it")
+		}
 	}
 	for _, w := range words {
 		name, known := c.expand(w.text)

@@ -58,10 +58,8 @@ func (f *File) triggered(n Name) (Dependency, bool) {
 		return Dependency{}, false
 	}
 	if v, ok := f.Last(section, key); ok {
-		if names := f.names(n, v); len(names) == 1 {
-			return Dependency{Triggers, n.fill(names[0]), v.Line}, true
-		}
-		return Dependency{}, false
+		name, ok := n.named(v.Text) // one name as it stands, in no quotes
+		return Dependency{Triggers, n.fill(name), v.Line}, ok
 	}
 	accept, _ := f.Last(section, "Accept")
 	if yes, _ := parseBool(accept.Text); yes {
@@ -84,27 +82,35 @@ func (n Name) fill(name Name) Name {
 	return name.InstanceOf(n.Prefix())
 }
 
-// names are the unit names in a value, for the unit n.
+// names are the unit names in a value, for the unit n. A backslash in them is
+// one, as in dev-disk-by\x2dlabel-a.device: systemd takes off quotes only.
 func (f *File) names(n Name, v Value) []Name {
-	words, err := splitWords(v.Text, true)
+	words, err := splitWords(v.Text, false)
 	if err != nil {
 		return nil
 	}
 	var names []Name
 	for _, w := range words {
-		text, err := n.Expand(w.text)
-		if err != nil {
-			continue
-		}
-		judged := text
-		if typ := Name(text).Type(); slices.Contains(fileless, typ) {
-			judged = strings.TrimSuffix(text, typ) + "service"
-		}
-		if name, err := ParseName(judged); err == nil && string(name) == judged {
-			names = append(names, Name(text))
+		if name, ok := n.named(w.text); ok {
+			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// named is the unit that a text in the file of n names; false when it is none,
+// or only the machine can tell.
+func (n Name) named(text string) (Name, bool) {
+	text, err := n.Expand(text)
+	if err != nil {
+		return "", false
+	}
+	judged := text
+	if typ := Name(text).Type(); slices.Contains(fileless, typ) {
+		judged = strings.TrimSuffix(text, typ) + "service"
+	}
+	name, err := ParseName(judged)
+	return Name(text), err == nil && string(name) == judged
 }
 
 // Install is what the [Install] section says, specifiers expanded. In a
