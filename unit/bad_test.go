@@ -19,9 +19,13 @@ func badFiles(t *testing.T, path string) []badFile {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return splitBadFiles(string(text))
+}
+
+func splitBadFiles(archive string) []badFile {
 	var files []badFile
 	var to *string
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(archive) {
 		name, found := strings.CutPrefix(strings.TrimSuffix(line, " --\n"), "-- ")
 		switch {
 		case found && name == "want":

@@ -143,7 +143,7 @@ func (c *checker) assignment(a assignment) {
 		c.unknown(a.Line, fmt.Sprintf("systemd no longer knows %s=", a.key), "take it out")
 	case s.since > c.Systemd:
 		c.unknown(a.Line, fmt.Sprintf("%s= came with systemd %d, and %d ignores it", a.key, s.since, c.Systemd), "take it out, or run the unit where systemd is newer")
-	case a.Text != "":
+	default:
 		c.value(s, a)
 	}
 }

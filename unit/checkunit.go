@@ -6,6 +6,12 @@ import (
 	"strings"
 )
 
+// The settings that a timer, and a path, have one list of.
+var (
+	timeKeys = []string{"OnCalendar", "OnActiveSec", "OnBootSec", "OnStartupSec", "OnUnitActiveSec", "OnUnitInactiveSec"}
+	pathKeys = []string{"PathExists", "PathExistsGlob", "PathChanged", "PathModified", "DirectoryNotEmpty"}
+)
+
 // wholeUnit checks what a unit of each type must have, and what can't be
 // together: systemd refuses to load it otherwise.
 func (c *checker) wholeUnit() {
@@ -18,9 +24,9 @@ func (c *checker) wholeUnit() {
 	case "socket":
 		c.socket()
 	case "timer":
-		c.needsOneOf("OnCalendar", "OnActiveSec", "OnBootSec", "OnStartupSec", "OnUnitActiveSec", "OnUnitInactiveSec", "OnClockChange", "OnTimezoneChange")
+		c.needsOneOf(slices.Concat(timeKeys, []string{"OnClockChange", "OnTimezoneChange"})...)
 	case "path":
-		c.needsOneOf("PathExists", "PathExistsGlob", "PathChanged", "PathModified", "DirectoryNotEmpty")
+		c.needsOneOf(pathKeys...)
 	case "mount":
 		c.named("Where")
 		c.needsOneOf("What")

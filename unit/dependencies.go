@@ -27,6 +27,20 @@ var dependencyKinds = []struct{ key, kind string }{
 	{"PropagatesStopTo", "PropagatesStopTo"}, {"StopPropagatedFrom", "StopPropagatedFrom"}, {"JoinsNamespaceOf", "JoinsNamespaceOf"},
 }
 
+// isDependency says whether a setting of [Unit] is a list to which systemd only
+// ever adds.
+func isDependency(key string) bool {
+	if key == "RequiresMountsFor" || key == "WantsMountsFor" {
+		return true
+	}
+	for _, d := range dependencyKinds {
+		if d.key == key {
+			return true
+		}
+	}
+	return false
+}
+
 // Dependencies are the units that the file names, for the unit n: specifiers
 // expanded, and of a template that instance that systemd takes: the one of the
 // unit's own instance, or else of its prefix. What only the machine can tell,

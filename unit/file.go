@@ -307,19 +307,65 @@ func (f *File) Keys(section string) []string {
 }
 
 // Values are the values assigned to a key, in order. As with systemd's lists,
-// an empty assignment drops those before it and is itself left out.
+// an empty assignment drops those before it and is itself left out. Some lists
+// are of several keys, and are dropped as one: an empty ListenStream= drops
+// ListenDatagram= too. The names of units that [Unit] depends on stay.
 func (f *File) Values(section, key string) []Value {
 	var values []Value
 	for _, a := range f.assignments {
 		switch {
-		case a.section != section || a.key != key:
+		case a.section != section:
 		case a.Text == "":
-			values = nil
-		default:
+			if takesBack(a, section, key) {
+				values = nil
+			}
+		case a.key == key:
 			values = append(values, a.Value)
 		}
 	}
 	return values
+}
+
+// takesBack says whether an empty assignment drops what a key has.
+func takesBack(empty assignment, section, key string) bool {
+	if empty.section != section {
+		return false
+	}
+	list := listOf(section, key)
+	return list != "" && list == listOf(section, empty.key)
+}
+
+// listOf is the list that a key adds to: one of several keys, or its own; empty
+// where nothing drops what was added.
+func listOf(section, key string) string {
+	switch section {
+	case "Unit":
+		if isDependency(key) {
+			return ""
+		}
+		for _, group := range []string{"Condition", "Assert"} {
+			if strings.HasPrefix(key, group) {
+				return group
+			}
+		}
+	case "Service":
+		if key == "Sockets" {
+			return ""
+		}
+	case "Socket":
+		if strings.HasPrefix(key, "Listen") {
+			return "Listen"
+		}
+	case "Path":
+		if slices.Contains(pathKeys, key) {
+			return "Path"
+		}
+	case "Timer":
+		if slices.Contains(timeKeys, key) {
+			return "On"
+		}
+	}
+	return key
 }
 
 // Last is the last value assigned to a key, as of systemd's settings that

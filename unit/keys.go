@@ -24,7 +24,12 @@ type setting struct {
 	gone     bool // systemd ignores it nowadays
 	kind     string
 	words    []string
+	filled   bool // an empty value means nothing to systemd
 }
+
+// single are the kinds of settings with one value, most of which an empty one
+// doesn't take back: systemd ignores it, with a line in its journal.
+var single = []string{"bool", "busname", "enum", "int", "mode", "nspan", "rlimit-int", "rlimit-nice", "rlimit-size", "rlimit-span", "rlimit-uspan", "signal", "size", "slice", "span", "unit"}
 
 func (s setting) in(section string) bool { return slices.Contains(s.sections, section) }
 
@@ -39,6 +44,8 @@ var settings = sync.OnceValue(func() map[string][]setting {
 		}
 		s := setting{key: words[0], gone: words[2] == "gone", kind: words[3], words: words[4:]}
 		s.since, _ = strconv.Atoi(words[2])
+		kind, mayBeEmpty := strings.CutSuffix(s.kind, "?")
+		s.kind, s.filled = kind, !mayBeEmpty && slices.Contains(single, kind)
 		switch words[1] {
 		case "exec":
 			s.sections = []string{"Service", "Socket", "Mount", "Swap"}

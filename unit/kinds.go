@@ -9,11 +9,14 @@ import (
 	"time"
 )
 
-// value checks one assignment by the kind that keys.txt gives its key. An
-// empty value, which takes back those before it, never comes here.
+// value checks one assignment by the kind that keys.txt gives its key.
 func (c *checker) value(s setting, a assignment) {
+	if a.Text == "" {
+		c.empty(s, a)
+		return
+	}
 	switch s.kind {
-	case "any":
+	case "any", "busname":
 	case "exec":
 		c.command(a)
 	case "environ":
@@ -28,12 +31,30 @@ func (c *checker) value(s setting, a assignment) {
 		c.listen(a)
 	case "documentation":
 		c.documentation(a)
+	case "account":
+		if text, known := c.expand(a.Text); !known || text == "" {
+			return
+		} else if what, fix := s.judge(text, c.Systemd); what != "" {
+			c.fail(a.Line, fmt.Sprintf("%s=%s %s", a.key, excerpt(a.Text), what), fix)
+		}
 	case "set", "namespaces", "syscalls", "networks", "statuses":
 		c.set(s, a)
 	default:
 		if what, fix := s.judge(a.Text, c.Systemd); what != "" {
 			c.fail(a.Line, fmt.Sprintf("%s=%s %s", a.key, excerpt(a.Text), what), fix)
 		}
+	}
+}
+
+// empty checks an assignment that is to take back those before it.
+func (c *checker) empty(s setting, a assignment) {
+	switch {
+	case s.filled:
+		c.fail(a.Line, a.key+"= has no value, and systemd ignores it", "give it one, or take the line out: only lists, and few other settings, may be empty")
+	case !takesBack(a, a.section, a.key) && slices.ContainsFunc(c.file.assignments, func(b assignment) bool {
+		return b.section == a.section && b.key == a.key && b.Line < a.Line && b.Text != ""
+	}):
+		c.warn(a.Line, a.key+"= can't be taken back, and systemd keeps what the lines before say", "take those out")
 	}
 }
 

@@ -24,6 +24,7 @@ func TestPorts(t *testing.T) {
 		{"numbers and addresses", "web.socket", "[Socket]\nListenStream=80\nListenStream=127.0.0.1:443\nListenDatagram=[::1]:53\nListenStream=/run/web.sock\nListenStream=@web\n", "80/tcp 127.0.0.1:443/tcp [::1]:53/udp"},
 		{"all addresses are none in particular", "web.socket", "[Socket]\nListenStream=0.0.0.0:80\nListenStream=[::]:81\n", "80/tcp 81/tcp"},
 		{"taken back", "web.socket", "[Socket]\nListenStream=80\nListenStream=\nListenStream=81\n", "81/tcp"},
+		{"taken back by its like", "web.socket", "[Socket]\nListenDatagram=80\nListenStream=81\nListenFIFO=\nListenStream=82\n", "82/tcp"},
 		{"the instance is the port", "web@8080.socket", "[Socket]\nListenStream=%i\n", "8080/tcp"},
 		{"what the machine knows", "web.socket", "[Socket]\nListenStream=%H:80\n", ""},
 		{"published", "web.service", run("/usr/bin/nsrun run --name web -p 8080:80 busybox httpd -p 99:99"), "8080/tcp"},
@@ -74,7 +75,7 @@ func TestPortsClash(t *testing.T) {
 func TestDependencies(t *testing.T) {
 	for _, tt := range []struct{ name, src, want string }{
 		{"web.service", "[Unit]\nRequires=db.service cache.socket\nAfter=db.service\nBindTo=main.service\nPartOf=%p-x.target\n[Service]\n", "Requires db.service, Requires cache.socket, After db.service, BindsTo main.service, PartOf web-x.target"},
-		{"web.service", "[Unit]\nWants=a.service\nWants=\nWants=b.service\n", "Wants b.service"},
+		{"web.service", "[Unit]\nWants=a.service\nWants=\nWants=b.service\n", "Wants a.service, Wants b.service"},
 		{"web@1.service", "[Unit]\nAfter=db@%i.service log@.service\n", "After db@1.service, After log@1.service"},
 		{"web.service", "[Unit]\nAfter=log@.service\n", "After log@web.service"},
 		{"web.service", "[Unit]\nAfter=dev-sda.device x-%H.service nonsense user.slice\n", "After dev-sda.device, After user.slice"},

@@ -53,7 +53,8 @@ var strict = map[string]string{
 	"Also=a b.service\n":         "systemctl enable refuses it",
 	"ConditionFirstBoot=maybe\n": "the condition fails on every machine",
 	"ConditionACPower=on ":       "the condition fails on every machine",
-	"[Swap]\nPriority=5\n":       "the unit can't be started",
+	"[Swap]\nPriority=5\n":       "its manual page has What= as mandatory",
+	"\nAfter=\n":                 "systemd keeps what it was to take back without a word",
 }
 
 func TestBadFilesAreBadToSystemd(t *testing.T) {
