@@ -16,10 +16,12 @@ func parseCalendar(s string) bool {
 		_, err := strconv.ParseUint(seconds, 10, 63)
 		return err == nil
 	}
-	words := strings.Fields(s)
-	if n := len(words); n > 1 && isZone(words[n-1]) {
-		words = words[:n-1]
+	if at := strings.LastIndexByte(s, ' '); at > 0 && isZone(s[at+1:]) {
+		if s = s[:at]; s[at-1] == ' ' {
+			return false // one blank stands before a zone
+		}
 	}
+	words := strings.FieldsFunc(s, func(c rune) bool { return c == ' ' }) // and no tabs
 	if len(words) == 1 && strings.Contains(calendarNames, " "+strings.ToLower(words[0])+" ") {
 		return true
 	}
@@ -34,7 +36,7 @@ func parseCalendar(s string) bool {
 
 // isZone says whether s may be a time zone: UTC, or a name such as Europe/Berlin.
 func isZone(s string) bool {
-	return s == "UTC" || s[0] >= 'A' && s[0] <= 'Z' && !isWeekdays(s) &&
+	return s == "UTC" || s != "" && s[0] >= 'A' && s[0] <= 'Z' && !isWeekdays(s) &&
 		strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/+-") == ""
 }
 

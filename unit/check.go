@@ -68,8 +68,9 @@ type checker struct {
 	CheckOptions
 	file     *File
 	name     Name
-	own      string // the section of the unit's type; empty when it has none
-	misspelt bool   // what looks missing may be there, under a name nobody knows
+	own      string          // the section of the unit's type; empty when it has none
+	added    map[string]bool // the settings with a value that systemd never takes back
+	misspelt bool            // what looks missing may be there, under a name nobody knows
 	problems []Problem
 }
 
@@ -143,9 +144,21 @@ func (c *checker) assignment(a assignment) {
 		c.unknown(a.Line, fmt.Sprintf("systemd no longer knows %s=", a.key), "take it out")
 	case s.since > c.Systemd:
 		c.unknown(a.Line, fmt.Sprintf("%s= came with systemd %d, and %d ignores it", a.key, s.since, c.Systemd), "take it out, or run the unit where systemd is newer")
+	case slices.Contains(inertFor[a.key], c.name.Type()):
+		c.fail(a.Line, fmt.Sprintf("systemd ignores %s= in a .%s", a.key, c.name.Type()), "take it out")
 	default:
 		c.value(s, a)
 	}
+}
+
+// inertFor are settings that sections share, and that systemd ignores in units
+// of these types, with a line in its journal.
+var inertFor = map[string][]string{
+	"Delegate":                      {"socket", "mount", "swap", "slice"},
+	"ManagedOOMSwap":                {"socket", "mount", "swap"},
+	"ManagedOOMMemoryPressure":      {"socket", "mount", "swap"},
+	"ManagedOOMMemoryPressureLimit": {"socket", "mount", "swap"},
+	"Slice":                         {"slice"}, // which its name says
 }
 
 func (c *checker) unknownKey(a assignment, elsewhere []string) {

@@ -10,15 +10,25 @@ import (
 
 // units checks settings that name units.
 func (c *checker) units(s setting, a assignment) {
-	words := []word{{text: a.Text}}
-	if s.kind == "units" {
-		var err error
-		if words, err = splitWords(a.Text, false); err != nil {
+	names := []string{a.Text}
+	switch {
+	case s.kind == "units" && a.section == "Install":
+		words, err := splitWords(a.Text, false)
+		if err != nil {
 			c.fail(a.Line, fmt.Sprintf("%s=: %v", a.key, err), "as systemd.syntax(7) has it")
 		}
+		names = nil
+		for _, w := range words {
+			names = append(names, w.text)
+		}
+	case s.kind == "units":
+		names = strings.Fields(a.Text)
 	}
-	for _, w := range words {
-		name, known := c.expand(w.text)
+	for _, text := range names {
+		if s.key == "Sockets" && strings.Contains(text, `\`) {
+			c.fail(a.Line, fmt.Sprintf("%s=: %s has a backslash, which systemd takes off", a.key, excerpt(text)), "name the service in the socket's Service= instead")
+		}
+		name, known := c.expand(text)
 		if !known {
 			continue // it becomes a name on the machine
 		}
@@ -26,11 +36,28 @@ func (c *checker) units(s setting, a assignment) {
 			c.fail(a.Line, fmt.Sprintf("%s=: %s", a.key, what), fix)
 		}
 	}
+	if s.key == "Unit" {
+		c.onlyOne(s, a)
+	}
+}
+
+// onlyOne refuses what systemd ignores: of several good ones it takes the first.
+func (c *checker) onlyOne(s setting, a assignment) {
+	for _, v := range c.file.Values(a.section, a.key) {
+		name, known := c.expand(v.Text)
+		if what, _ := c.unitName(s, name); v.Line >= a.Line || known && what != "" {
+			continue
+		}
+		c.fail(a.Line, fmt.Sprintf("%s= is there already, in line %d, and systemd ignores this one", a.key, v.Line), "keep one of them")
+		return
+	}
 }
 
 func (c *checker) unitName(s setting, name string) (what, fix string) {
 	typ := Name(name).Type()
 	switch {
+	case strings.ContainsAny(name, `"'`):
+		return excerpt(name) + " has quotes, which systemd takes for part of the name", "write it without them"
 	case len(typ) == len(name) || !slices.Contains(types, typ) && !slices.Contains(fileless, typ):
 		suffix := "service"
 		if s.kind == "slice" {
@@ -39,6 +66,14 @@ func (c *checker) unitName(s setting, name string) (what, fix string) {
 		return excerpt(name) + " has no unit type", "write it in full, such as " + excerpt(suggestUnit(name, suffix))
 	case s.kind == "slice" && typ != "slice":
 		return excerpt(name) + " is no slice", "name a .slice unit"
+	case s.key == "Sockets" && typ != "socket":
+		return excerpt(name) + " is no socket", "name a .socket unit"
+	case s.key == "Service" && Name(name).IsTemplate():
+		return excerpt(name) + " is a template", "name one of its instances; Accept=yes makes them itself"
+	case typ == "device" && (s.key == "Before" || s.key == "OnFailure"):
+		return fmt.Sprintf("systemd ignores it for %s, which nothing can start or delay", excerpt(name)), "take it out"
+	case s.key == "OnFailure" && c.name.Type() == "slice":
+		return "systemd ignores it, as slices don't fail", "take it out"
 	case s.key == "Alias" && typ != c.name.Type():
 		return fmt.Sprintf("%s is not of the unit's own type", excerpt(name)), "give it the suffix ." + c.name.Type()
 	}
@@ -61,7 +96,6 @@ func (c *checker) listen(a assignment) {
 		if !absolute(a.Text) {
 			is("is no absolute path", "begin it with a /")
 		}
-	case "ListenNetlink":
 	case "ListenSequentialPacket":
 		if !absolute(a.Text) && a.Text[0] != '@' {
 			is("is no path", "begin it with a /, or with @ for an abstract socket")
@@ -72,6 +106,24 @@ func (c *checker) listen(a assignment) {
 			is("is nothing to listen on", "write a port, address:port, [v6 address]:port, or a path")
 		}
 	}
+}
+
+// netlinkFamilies are those that a socket may be of.
+const netlinkFamilies = " route firewall inet-diag nflog xfrm selinux iscsi audit fib-lookup connector netfilter ip6-fw dnrtmsg kobject-uevent generic scsitransport ecryptfs rdma "
+
+// parseNetlink says whether s is a netlink family, with a group perhaps.
+func parseNetlink(s string) bool {
+	words := strings.Fields(s)
+	if len(words) == 0 || len(words) > 2 {
+		return false
+	}
+	for i, word := range words {
+		_, err := strconv.ParseUint(word, 0, 31)
+		if err != nil && (i > 0 || !strings.Contains(netlinkFamilies, " "+word+" ")) {
+			return false
+		}
+	}
+	return true
 }
 
 // parseListen reads what a socket listens on, specifiers expanded. The port is

@@ -49,8 +49,10 @@ func (f *File) Dependencies(n Name) []Dependency {
 	var all []Dependency
 	for _, d := range dependencyKinds {
 		for _, v := range f.Values("Unit", d.key) {
-			for _, name := range f.names(n, v) {
-				all = append(all, Dependency{d.kind, n.fill(name), v.Line})
+			for _, word := range strings.Fields(v.Text) {
+				if name, ok := n.named(word); ok {
+					all = append(all, Dependency{d.kind, n.fill(name), v.Line})
+				}
 			}
 		}
 	}
@@ -71,8 +73,12 @@ func (f *File) triggered(n Name) (Dependency, bool) {
 	default:
 		return Dependency{}, false
 	}
-	if v, ok := f.Last(section, key); ok {
-		name, ok := n.named(v.Text) // one name as it stands, in no quotes
+	if values := f.Values(section, key); len(values) > 0 {
+		v := values[0] // of several a timer, and a path, takes the first
+		if n.Type() == "socket" {
+			v = values[len(values)-1]
+		}
+		name, ok := n.named(v.Text)
 		return Dependency{Triggers, n.fill(name), v.Line}, ok
 	}
 	accept, _ := f.Last(section, "Accept")
@@ -96,24 +102,8 @@ func (n Name) fill(name Name) Name {
 	return name.InstanceOf(n.Prefix())
 }
 
-// names are the unit names in a value, for the unit n. A backslash in them is
-// one, as in dev-disk-by\x2dlabel-a.device: systemd takes off quotes only.
-func (f *File) names(n Name, v Value) []Name {
-	words, err := splitWords(v.Text, false)
-	if err != nil {
-		return nil
-	}
-	var names []Name
-	for _, w := range words {
-		if name, ok := n.named(w.text); ok {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// named is the unit that a text in the file of n names; false when it is none,
-// or only the machine can tell.
+// named is the unit that a word in the file of n names; false when it is none,
+// or only the machine can tell. Quotes and backslashes are nothing special there.
 func (n Name) named(text string) (Name, bool) {
 	text, err := n.Expand(text)
 	if err != nil {
@@ -140,8 +130,12 @@ func (f *File) Install(n Name) Install {
 	list := func(key string) []Name {
 		var names []Name
 		for _, v := range f.Values("Install", key) {
-			for _, name := range f.names(n, v) {
-				if !slices.Contains(names, name) {
+			words, err := splitWords(v.Text, false)
+			if err != nil {
+				continue
+			}
+			for _, w := range words {
+				if name, ok := n.named(w.text); ok && !slices.Contains(names, name) {
 					names = append(names, name)
 				}
 			}

@@ -357,10 +357,16 @@ func listOf(section, key string) string {
 			return "Listen"
 		}
 	case "Path":
+		if key == "Unit" {
+			return ""
+		}
 		if slices.Contains(pathKeys, key) {
 			return "Path"
 		}
 	case "Timer":
+		if key == "Unit" {
+			return ""
+		}
 		if slices.Contains(timeKeys, key) {
 			return "On"
 		}

@@ -169,6 +169,7 @@ func TestHostileFiles(t *testing.T) {
 		"continuation": "[Service]\nExecStart=" + many(func(i int) string { return "a \\\n" }),
 		"errors":       many(func(i int) string { return "x\n" }),
 		"quotes":       "[Service]\nEnvironment=" + many(func(i int) string { return "''" }),
+		"empty":        "[Unit]\n" + many(func(i int) string { return "After=\n" }),
 		"assignments":  "[Unit]\n" + many(func(i int) string { return "After=a.service\n" }),
 	} {
 		start := time.Now()

@@ -15,6 +15,12 @@ func (c *checker) value(s setting, a assignment) {
 		c.empty(s, a)
 		return
 	}
+	if listOf(a.section, a.key) == "" {
+		if c.added == nil {
+			c.added = map[string]bool{}
+		}
+		c.added[a.section+" "+a.key] = true
+	}
 	switch s.kind {
 	case "any", "busname":
 	case "exec":
@@ -51,9 +57,7 @@ func (c *checker) empty(s setting, a assignment) {
 	switch {
 	case s.filled:
 		c.fail(a.Line, a.key+"= has no value, and systemd ignores it", "give it one, or take the line out: only lists, and few other settings, may be empty")
-	case !takesBack(a, a.section, a.key) && slices.ContainsFunc(c.file.assignments, func(b assignment) bool {
-		return b.section == a.section && b.key == a.key && b.Line < a.Line && b.Text != ""
-	}):
+	case c.added[a.section+" "+a.key]:
 		c.warn(a.Line, a.key+"= can't be taken back, and systemd keeps what the lines before say", "take those out")
 	}
 }
@@ -96,6 +100,10 @@ func (s setting) judge(text string, version int) (what, fix string) {
 	case "account":
 		if strings.ContainsAny(text, ":/") || text[0] == '-' {
 			return "is no account", "give one name or number; a group has its own setting"
+		}
+	case "netlink":
+		if !parseNetlink(text) {
+			return "is no netlink family", "write it as route 1361 or kobject-uevent 1"
 		}
 	case "calendar":
 		if !parseCalendar(text) {
@@ -277,9 +285,18 @@ func (c *checker) words(a assignment) []word {
 	return words
 }
 
+// unprefixed are settings whose paths take no - or +.
+var unprefixed = []string{"RequiresMountsFor", "WantsMountsFor", "TemporaryFileSystem", "Symlinks"}
+
 func (c *checker) paths(a assignment) {
 	for _, w := range c.words(a) {
-		path := strings.TrimPrefix(strings.TrimPrefix(w.text, "-"), "+")
+		path := w.text
+		if !slices.Contains(unprefixed, a.key) {
+			path = strings.TrimPrefix(path, "-")
+			if !strings.HasPrefix(a.key, "Bind") {
+				path = strings.TrimPrefix(path, "+")
+			}
+		}
 		if !absolute(path) {
 			c.fail(a.Line, fmt.Sprintf("%s=: %s is no absolute path", a.key, excerpt(w.text)), "begin it with a /")
 		}

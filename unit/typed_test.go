@@ -80,11 +80,12 @@ func TestDependencies(t *testing.T) {
 		{"web.service", "[Unit]\nAfter=log@.service\n", "After log@web.service"},
 		{"web.service", "[Unit]\nAfter=dev-sda.device x-%H.service nonsense user.slice\n", "After dev-sda.device, After user.slice"},
 		{"web.service", `[Unit]
-After=dev-disk-by\x2dlabel-a.device "b\x20.service"`, `After dev-disk-by\x2dlabel-a.device, After b\x20.service`},
+After=dev-disk-by\x2dlabel-a.device b\x20.service "c.service"`, `After dev-disk-by\x2dlabel-a.device, After b\x20.service`},
 		{"web.socket", "[Socket]\nListenStream=80\n", "Triggers web.service"},
 		{"web.socket", "[Socket]\nListenStream=80\nAccept=yes\n", "Triggers web@.service"},
 		{"web.timer", "[Timer]\nOnCalendar=daily\nUnit=job@%p.service\n", "Triggers job@web.service"},
 		{"web.path", "[Path]\nPathExists=/a\n", "Triggers web.service"},
+		{"web.timer", "[Timer]\nOnBootSec=1\nUnit=a.service\nUnit=b.service\n", "Triggers a.service"},
 		{"web.path", "[Path]\nPathExists=/a\nUnit=\"b.service\"\n", ""},
 	} {
 		var got []string
