@@ -38,6 +38,8 @@ func (c *checker) program(a assignment, words []word) {
 	case argv0 && len(words) < 2:
 		is("nothing follows the program that @ could name it", "give its argv[0] as the second word")
 	case strings.HasPrefix(path, "%"):
+	case strings.ContainsFunc(path, func(c rune) bool { return c < ' ' || c == 0x7f || strings.ContainsRune(`"'\`, c) }):
+		is(fmt.Sprintf("%q: a program's path has no quotes, backslashes or control characters", excerpt(path)), "call it by a link that has none")
 	case strings.Contains(path, "/") && path[0] != '/':
 		is(excerpt(path)+" is no absolute path", "begin it with a /, or give the program's name alone")
 	case strings.HasSuffix(path, "/"):

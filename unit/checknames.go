@@ -91,17 +91,17 @@ func (c *checker) listen(a assignment) {
 	is := func(what, fix string) {
 		c.fail(a.Line, fmt.Sprintf("%s=%s %s", a.key, excerpt(a.Text), what), fix)
 	}
+	text, known := c.expand(a.Text)
 	switch a.key {
 	case "ListenFIFO", "ListenSpecial", "ListenMessageQueue", "ListenUSBFunction":
-		if !absolute(a.Text) {
+		if !absolute(text) {
 			is("is no absolute path", "begin it with a /")
 		}
 	case "ListenSequentialPacket":
-		if !absolute(a.Text) && a.Text[0] != '@' {
+		if !absolute(text) && !strings.HasPrefix(text, "@") {
 			is("is no path", "begin it with a /, or with @ for an abstract socket")
 		}
 	default:
-		text, known := c.expand(a.Text)
 		if _, ok := parseListen(text); !ok && known {
 			is("is nothing to listen on", "write a port, address:port, [v6 address]:port, or a path")
 		}

@@ -18,6 +18,8 @@ func (c *checker) wholeUnit() {
 	if slices.Contains(c.file.Sections(), containerSection) {
 		return // what is to run becomes known when it is rendered
 	}
+	c.isolates()
+	c.pam()
 	switch c.name.Type() {
 	case "service":
 		c.service()
@@ -138,13 +140,67 @@ func commandCount(values []Value) int {
 	return n
 }
 
+// isolates checks that a failure of the unit has one unit to leave running.
+func (c *checker) isolates() {
+	mode, _ := c.file.Last("Unit", "OnFailureJobMode")
+	names := 0
+	for _, d := range c.file.Dependencies(c.name) {
+		if d.Kind == "OnFailure" {
+			names++
+		}
+	}
+	if mode.Text == "isolate" && names > 1 {
+		c.fail(mode.Line, "OnFailureJobMode=isolate takes one unit in OnFailure=, and these are several", "name one, or choose another mode")
+	}
+}
+
+// pam checks that all that PAM starts for the unit is killed with it.
+func (c *checker) pam() {
+	name, ok := c.last("PAMName")
+	mode, set := c.last("KillMode")
+	if ok && set && (mode.Text == "process" || mode.Text == "none") {
+		c.fail(mode.Line, fmt.Sprintf("KillMode=%s in line %d and PAMName= in line %d can't hold together", mode.Text, mode.Line, name.Line), "use KillMode=control-group or mixed")
+	}
+}
+
 func (c *checker) socket() {
 	c.needsOneOf("ListenStream", "ListenDatagram", "ListenSequentialPacket", "ListenFIFO", "ListenSpecial", "ListenNetlink", "ListenMessageQueue", "ListenUSBFunction")
+	paths := 0
+	deaf := Value{} // what takes no connections
+	for key := range listens {
+		for _, v := range c.file.Values("Socket", key) {
+			text, _ := c.expand(v.Text)
+			if absolute(text) && listens[key].path {
+				paths++
+			}
+			if !listens[key].accepts && (deaf.Line == 0 || v.Line < deaf.Line) {
+				deaf = v
+			}
+		}
+	}
+	if links, ok := c.last("Symlinks"); ok && paths != 1 {
+		c.fail(links.Line, fmt.Sprintf("Symlinks= needs one path that the socket listens on, and there are %d", paths), "take it out, or make a socket unit of each path")
+	}
 	accept, _ := c.last("Accept")
-	service, named := c.last("Service")
-	if yes, _ := parseBool(accept.Text); yes && named {
+	if yes, _ := parseBool(accept.Text); !yes {
+		return
+	}
+	if service, named := c.last("Service"); named {
 		c.fail(service.Line, fmt.Sprintf("Service= in line %d and Accept=yes in line %d can't hold together", service.Line, accept.Line), "take Service= out, and name the template "+c.name.Prefix()+"@.service")
 	}
+	if deaf.Line > 0 {
+		c.fail(accept.Line, fmt.Sprintf("Accept=yes in line %d is for connections, and line %d listens without", accept.Line, deaf.Line), "take it out, or listen by ListenStream=")
+	}
+	if most, ok := c.last("MaxConnections"); ok && most.Text == "0" {
+		c.fail(most.Line, fmt.Sprintf("Accept=yes in line %d and MaxConnections=0 can't hold together", accept.Line), "allow some connections")
+	}
+}
+
+// listens are the settings of what a socket listens on: whether it may be a
+// path that systemd makes, and whether there are connections.
+var listens = map[string]struct{ path, accepts bool }{
+	"ListenStream": {true, true}, "ListenSequentialPacket": {true, true}, "ListenDatagram": {true, false}, "ListenFIFO": {true, false},
+	"ListenSpecial": {}, "ListenNetlink": {}, "ListenMessageQueue": {}, "ListenUSBFunction": {},
 }
 
 // named checks that a unit has the name that follows from one of its settings.

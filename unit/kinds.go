@@ -3,6 +3,7 @@ package unit
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -285,10 +286,19 @@ func (c *checker) words(a assignment) []word {
 	return words
 }
 
+// emptyWord is what a list has, outside of quotes, where blanks are not taken together.
+var (
+	emptyWord = regexp.MustCompile(`[ \t][ \t]`)
+	quoted    = regexp.MustCompile(`"[^"]*"|'[^']*'`)
+)
+
 // unprefixed are settings whose paths take no - or +.
 var unprefixed = []string{"RequiresMountsFor", "WantsMountsFor", "TemporaryFileSystem", "Symlinks"}
 
 func (c *checker) paths(a assignment) {
+	if strings.HasPrefix(a.key, "Bind") && emptyWord.MatchString(quoted.ReplaceAllString(a.Text, "x")) {
+		c.warn(a.Line, a.key+"=: two blanks in a row have a path between them for systemd, which it ignores", "write one; where the line is continued, begin the next one with its path")
+	}
 	for _, w := range c.words(a) {
 		path := w.text
 		if !slices.Contains(unprefixed, a.key) {
