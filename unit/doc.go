@@ -34,10 +34,20 @@
 //
 // systemd ignores what it doesn't understand, with a line in its journal that
 // nobody reads. Here that is an error: lines without an equals sign, keys before
-// any section, sections and keys that no systemd has (or not the target's), and
-// values that it can't read. Refused though systemd would act on it are files
-// without a section, which mask a unit, and of more than 1 MiB; texts that
-// aren't UTF-8; names that begin with a dot; [Install] sections that systemctl
-// enable would refuse; conditions that can't be decided, and so always fail;
-// and TasksMax=0%, with which nothing can run.
+// any section, sections and keys that no systemd has (or not the target's),
+// values that it can't read, empty ones among them where a setting isn't a list,
+// and settings that do nothing in a unit of that type. Refused though systemd
+// says nothing, or would act on it, are
+//   - files without a section, which mask a unit, and of more than 1 MiB,
+//   - texts that aren't UTF-8, and names that begin with a dot,
+//   - [Install] sections that systemctl enable would refuse,
+//   - conditions that can't be decided, and so always fail,
+//   - capabilities and secure bits that don't exist, which it drops,
+//   - what loads and can't be started: TasksMax=0%, a variable as the program,
+//     a slice with a name that slices can't have,
+//   - swaps without What=, which systemd.swap(5) asks for,
+//   - an empty section [Target].
+//
+// Tests with the tag machine compare all this with a real systemd; functional
+// runs them on a lab machine.
 package unit
