@@ -61,7 +61,7 @@ func TestOptions(t *testing.T) {
 		{"an empty assignment takes back", "web.service", "[X-Cluster]\nConflicts=a.service\nConflicts=\nConflicts=b\n", "not with b.service"},
 		{"taken back, so no contradiction", "web.service", "[X-Cluster]\nConflicts=a.service\nMachineID=m1\nConflicts=\n", "id m1"},
 		{"A23 metadata OR and AND", "web.service", "[X-Cluster]\nMachineMetadata=region=eu region=us\nMachineMetadata=\"disk=ssd\"\n", "disk=ssd, region=eu or region=us"},
-		{"A23 operators", "web.service", "[X-Cluster]\nMachineMetadata=region!=eu disk>100 disk < 1T kernel>5.10\nMachineMetadata=gpu exists rack in a,b rack=c zone != z\n",
+		{"A23 operators", "web.service", "[X-Cluster]\nMachineMetadata=region!=eu disk>100 disk < 1T kernel>5.10\nMachineMetadata=gpu exists rack in a,b,a rack=c zone != z\n",
 			"disk>100, disk<1T, gpu exists, kernel>5.10, rack=a or rack=b or rack=c, region!=eu, zone!=z"},
 		{"a plain value keeps its signs", "web.service", "[X-Cluster]\nMachineMetadata=a=b<c=d in=x exists=y\n", "a=b<c=d, exists=y, in=x"},
 		{"MachineOf takes patterns", "web.service", "[X-Cluster]\nMachineOf=db@*.service cache\n", "with db@*.service cache.service"},
@@ -151,4 +151,73 @@ func TestA21_CombinationsRefused(t *testing.T) {
 			}
 		}
 	}
+}
+
+// asSection writes options as an [X-Cluster] section.
+func asSection(o unit.Options) string {
+	var b strings.Builder
+	line := func(key, value string) { fmt.Fprintf(&b, "%s=%s\n", key, strings.ReplaceAll(value, "%", "%%")) }
+	b.WriteString("[X-Cluster]\n")
+	if o.Global {
+		line("Global", "yes")
+	}
+	if o.MachineID != "" {
+		line("MachineID", o.MachineID)
+	}
+	for key, patterns := range map[string][]string{"MachineOf": o.MachineOf, "Conflicts": o.Conflicts, "Replaces": o.Replaces, "Spread": o.Spread} {
+		for _, p := range patterns {
+			if key != "Spread" && !strings.ContainsAny(p, "*?[") {
+				p = strings.ReplaceAll(p, `\\`, `\`) // it is a name
+			}
+			line(key, "'"+strings.ReplaceAll(p, "'", `'"'"'`)+"'")
+		}
+	}
+	for key, requirements := range map[string][]unit.Requirement{"MachineMetadata": o.Requirements, "Prefer": o.Prefer} {
+		if len(requirements) > 0 {
+			line(key, asWords(requirements))
+		}
+	}
+	if o.Priority != 0 {
+		line("Priority", fmt.Sprint(o.Priority))
+	}
+	return b.String()
+}
+
+// FuzzOptions: options that are written again are the same, and what is wrong
+// with a section lies in it.
+func FuzzOptions(f *testing.F) {
+	for _, s := range []string{
+		"Global=yes\nConflicts=web@*.service 'a b'\n", "MachineMetadata=a=b c > 5 \\\n# x\nd in x,y\nPrefer=e exists\n", "MachineID=m1\nMachineID=\n",
+		"MachineOf=%p@%i a\\x2db [x]*\nSpread=r \"q's\"\nPriority=-7\nReplaces=x\n", "Fencing=lease\nRequests=cpu=1 memory=5%\n", "[X-Fleet]\nX-Conflicts=a\nFoo=x\n",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		const name = "fuzz@1.service"
+		file, err := unit.Parse(name, []byte("[X-Cluster]\n"+body))
+		if err != nil {
+			return
+		}
+		o, err := file.Options(name)
+		if err != nil {
+			if o.Global || o.Conflicts != nil || o.Requirements != nil {
+				t.Fatalf("%v, and yet %+v", err, o)
+			}
+			return
+		}
+		text := asSection(o)
+		again, err := unit.Parse(name, []byte(text))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		p, err := again.Options(name)
+		if err != nil || !sameLines(asSection(p), text) {
+			t.Fatalf("%s\nis written again as\n%s\nand that is %v\n%s", body, text, err, asSection(p))
+		}
+	})
+}
+
+// sameLines compares two texts whose lines may come in another order.
+func sameLines(a, b string) bool {
+	return slices.Equal(sorted(strings.Split(a, "\n")), sorted(strings.Split(b, "\n")))
 }

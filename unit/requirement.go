@@ -133,7 +133,10 @@ func nextRequirement(words []string) (r Requirement, used int, err error) {
 }
 
 func listRequirement(key, list string) (Requirement, int, error) {
-	values := strings.Split(list, ",")
+	var values []string
+	for v := range strings.SplitSeq(list, ",") {
+		values = appendNew(values, v)
+	}
 	if key == "" || slices.Contains(values, "") {
 		return Requirement{}, 3, fmt.Errorf("%q has an empty value", excerpt(key+" in "+list))
 	}

@@ -1,6 +1,7 @@
 package unit_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -80,4 +81,47 @@ func TestResources(t *testing.T) {
 	if of := (unit.Resource{Amount: 7}).Of(1); of != 7 {
 		t.Errorf("7 of a machine are %d", of)
 	}
+}
+
+// asWords writes requirements as the words of a MachineMetadata=, the operator
+// apart, so that nothing in a key or value can be taken for one.
+func asWords(requirements []unit.Requirement) string {
+	var words []string
+	for _, r := range requirements {
+		if r.Op == unit.Exists {
+			words = append(words, r.Key, "exists")
+		}
+		for _, v := range r.Values {
+			op := string(r.Op)
+			if r.Op == unit.In {
+				op = "="
+			}
+			words = append(words, r.Key, op, v)
+		}
+	}
+	for i, w := range words {
+		words[i] = "'" + strings.ReplaceAll(w, "'", `'"'"'`) + "'"
+	}
+	return strings.Join(words, " ")
+}
+
+func FuzzParseRequirements(f *testing.F) {
+	for _, s := range []string{"region=eu region=us", "disk > 100 kernel<5.10", "rack in a,b gpu exists", `a!=b 'c d'="e f"`, "a! = b", "x in", "'", "in in in in", "a==b!=c"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		first, err := unit.ParseRequirements(text)
+		if err != nil {
+			return
+		}
+		again, err := unit.ParseRequirements(asWords(first))
+		if err != nil || fmt.Sprintf("%q", again) != fmt.Sprintf("%q", first) {
+			t.Fatalf("%q is %q, and written again as %s it is %q, %v", text, first, asWords(first), again, err)
+		}
+		for _, r := range first {
+			if r.Matches(nil) != (r.Lacks(nil) == "") {
+				t.Fatalf("%s: matches %v, %s", r, r.Matches(nil), r.Lacks(nil))
+			}
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package unit_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,4 +38,29 @@ func TestSplitCommand(t *testing.T) {
 			t.Errorf("SplitCommand(%q) = %s, %v, want %s", tt.give, got, err, tt.want)
 		}
 	}
+}
+
+// FuzzSplitCommand: what a command is taken apart into is, quoted and put
+// together again, the same command.
+func FuzzSplitCommand(f *testing.F) {
+	for _, s := range []string{"/bin/true", "-+@/bin/sh sh0 -c 'x y'", `/a "b \"c\"" \x20 \101\;`, "/a ; /b", `@"/a" ''`, "!!", "'", `/a \`, `/a \u00e9 \U0010ffff \x`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		prefixes, argv, err := unit.SplitCommand(value)
+		if err != nil {
+			return
+		}
+		quoted := make([]string, len(argv))
+		for i, w := range argv {
+			if i == 0 {
+				w = prefixes + w
+			}
+			quoted[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(w) + `"`
+		}
+		again, words, err := unit.SplitCommand(strings.Join(quoted, " "))
+		if err != nil || again != prefixes || !slices.Equal(words, argv) {
+			t.Fatalf("%q is %q %q, and quoted it is %q %q, %v", value, prefixes, argv, again, words, err)
+		}
+	})
 }
