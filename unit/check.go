@@ -102,7 +102,7 @@ const containerSection = "Container"
 // sections are those that a file of this unit's type has.
 func (c *checker) sections() []string {
 	if c.own == "" {
-		return []string{"Unit", "Install"}
+		return []string{"Unit", "Target", "Install"} // systemd knows the section, and no setting in it
 	}
 	return []string{"Unit", c.own, "Install"}
 }

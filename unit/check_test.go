@@ -60,3 +60,11 @@ func TestCheckIsBounded(t *testing.T) {
 		t.Errorf("%d problems of 5000", n)
 	}
 }
+
+// systemd knows a section [Target], though there is nothing to set in it.
+func TestTargetHasASection(t *testing.T) {
+	f := parse(t, "web.target", "[Unit]\nDescription=x\n[Target]\n")
+	if problems := f.Check("web.target", unit.CheckOptions{}); len(problems) > 0 {
+		t.Errorf("an empty one: %v", problems)
+	}
+}

@@ -46,7 +46,7 @@
 //   - what loads and can't be started: TasksMax=0%, a variable as the program,
 //     a slice with a name that slices can't have,
 //   - swaps without What=, which systemd.swap(5) asks for,
-//   - an empty section [Target].
+//   - a backslash in Sockets=, which it takes off.
 //
 // Tests with the tag machine compare all this with a real systemd; functional
 // runs them on a lab machine.

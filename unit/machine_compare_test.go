@@ -30,7 +30,6 @@ var onPurpose = map[string]string{
 	"can't be taken back":              "systemd passes over it without a word",
 	"systemd ignores it for":           "systemd says so without the line",
 	"as slices don't fail":             "systemd says so without the line",
-	"systemd has no section [Target]":  "systemd skips it while it is empty",
 }
 
 // compare compares one specimen and returns in how many properties.
