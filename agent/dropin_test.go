@@ -67,12 +67,12 @@ func TestDropIn(t *testing.T) {
 }
 
 func TestFollows(t *testing.T) {
-	f, err := unit.Parse("side.service", []byte("[Install]\nWantedBy=a.service multi-user.target\nWantedBy=b@%i.service\nRequiredBy=c.service\nAlias=d.service\n"))
+	f, err := unit.Parse("side@.service", []byte("[Install]\nWantedBy=a.service multi-user.target\nWantedBy=b@%i.service\nRequiredBy=%p-c.service\nAlias=d.service\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantedBy, requiredBy := Follows(f)
-	if fmt.Sprint(wantedBy, requiredBy) != "[a.service multi-user.target] [c.service]" {
+	wantedBy, requiredBy := Follows("side@7.service", f)
+	if fmt.Sprint(wantedBy, requiredBy) != "[a.service multi-user.target b@7.service] [side-c.service]" {
 		t.Errorf("wanted by %v, required by %v", wantedBy, requiredBy)
 	}
 }

@@ -133,7 +133,7 @@ func (a *Agent) plan(u unit.Name, m *managed) []Action {
 			return nil
 		}
 		steps[i].File = here.text
-		steps[i].WantedBy, steps[i].RequiredBy = Follows(here.file)
+		steps[i].WantedBy, steps[i].RequiredBy = Follows(u, here.file)
 		var notes []string
 		steps[i].DropIn, notes = DropIn(u, here.file, a.IsNsrun)
 		for _, note := range notes {
