@@ -251,7 +251,9 @@ func (p *planner) rewrite(reason string) {
 		p.add(AwaitUnloaded, reason)
 	}
 	p.add(Write, reason)
-	if p.has.Loaded && p.want.Target == registry.Target_LAUNCHED {
+	// Another unit that names this one may have systemd load the old file at
+	// any moment before the new one is written.
+	if (p.has.Loaded || p.has.File != "") && p.want.Target == registry.Target_LAUNCHED {
 		p.add(Check, "what is loaded must be its file")
 	}
 }
