@@ -134,9 +134,10 @@ func (d *Driver) Version(ctx context.Context) (string, error) {
 func (d *Driver) Do(ctx context.Context, s agent.Action) error {
 	switch s.Verb {
 	case agent.Write:
-		return d.write(s)
+		links := d.wantedLinks(s.Unit, s.WantedBy, s.RequiredBy)
+		return d.changeLinks(ctx, s.Unit, links, func(had []link) error { return d.write(s, had, links) })
 	case agent.Remove:
-		return d.remove(s.Unit)
+		return d.changeLinks(ctx, s.Unit, nil, func(had []link) error { return d.remove(s.Unit, had) })
 	case agent.Gone:
 		d.untrack(s.Unit)
 		return nil

@@ -36,7 +36,13 @@ func TestFilesOfAUnit(t *testing.T) {
 	do := func(a agent.Action) {
 		t.Helper()
 		a.Unit = "side.service"
-		if err := d.Do(t.Context(), a); err != nil {
+		had, err := d.links(a.Unit)
+		if err == nil && a.Verb == agent.Write {
+			err = d.write(a, had, d.wantedLinks(a.Unit, a.WantedBy, a.RequiredBy))
+		} else if err == nil {
+			err = d.remove(a.Unit, had)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

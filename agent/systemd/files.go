@@ -64,7 +64,7 @@ func (d *Driver) dropIn(u unit.Name) string {
 
 // write puts a unit's drop-in, links and file in place; the file last, so that
 // systemd never loads it without the others.
-func (d *Driver) write(s agent.Action) error {
+func (d *Driver) write(s agent.Action, had, links []link) error {
 	u := s.Unit
 	if path := d.taken(u); path != "" {
 		return fmt.Errorf("write %s: the machine has a unit of that name, %s; rename one of them", u, path)
@@ -75,7 +75,7 @@ func (d *Driver) write(s agent.Action) error {
 	if err := d.writeDropIn(u, s.DropIn); err != nil {
 		return fmt.Errorf("write %s: %w", u, err)
 	}
-	if err := d.writeLinks(u, s.WantedBy, s.RequiredBy); err != nil {
+	if err := d.writeLinks(u, had, links); err != nil {
 		return fmt.Errorf("write %s: %w", u, err)
 	}
 	if err := replaceFile(d.path(u), s.File); err != nil {
@@ -103,11 +103,11 @@ func (d *Driver) removeDropIn(u unit.Name) error {
 	return nil
 }
 
-func (d *Driver) remove(u unit.Name) error {
+func (d *Driver) remove(u unit.Name, had []link) error {
 	if err := os.Remove(d.path(u)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove %s: %w", u, err)
 	}
-	if err := errors.Join(d.removeDropIn(u), d.removeLinks(u)); err != nil {
+	if err := errors.Join(d.removeDropIn(u), d.writeLinks(u, had, nil)); err != nil {
 		return fmt.Errorf("remove %s: %w", u, err)
 	}
 	return nil

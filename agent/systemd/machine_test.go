@@ -200,6 +200,42 @@ func TestA14_SidekickFollowsItsUnit(t *testing.T) {
 	}
 }
 
+// TestA14_LinksAreSeenByUnitsInMemory: what leads is in systemd's memory before
+// its sidekick comes, and stays there after that has gone.
+func TestA14_LinksAreSeenByUnitsInMemory(t *testing.T) {
+	r := newRig(t)
+	main, other, side := unit.Name("drv-led.service"), unit.Name("drv-names.service"), unit.Name("drv-late.service")
+	for _, u := range []unit.Name{main, other, side} {
+		r.track(u)
+	}
+	r.put(main, service("/bin/sleep 1001"))
+	r.put(other, "[Unit]\nAfter=drv-led.service\n"+service("/bin/sleep 1002"))
+	r.do(main, agent.Start)
+	r.do(other, agent.Start)
+	text := []byte("[Unit]\nPartOf=drv-led.service\n" + service("/bin/sleep 1003"))
+	active := func(s agent.Status) bool { return s.Active == "active" }
+	for _, late := range []agent.Action{
+		{Verb: agent.Write, Unit: side, File: text, WantedBy: []unit.Name{main}},
+		{Verb: agent.Write, Unit: side, File: text, RequiredBy: []unit.Name{main}},
+	} {
+		if err := r.Do(t.Context(), late); err != nil {
+			t.Fatal(err)
+		}
+		r.do(main, agent.Stop, agent.Start)
+		r.await(side, "started with its unit", active)
+	}
+	before := r.begun
+	if err := r.Do(t.Context(), agent.Action{Verb: agent.Write, Unit: side, File: text, RequiredBy: []unit.Name{main}}); err != nil || r.begun != before {
+		t.Errorf("nothing new: %v, %d reloads", err, r.begun-before)
+	}
+	r.do(main, agent.Stop)
+	r.do(side, agent.Remove)
+	r.do(main, agent.Start)
+	if before += 1; r.begun != before {
+		t.Errorf("%d reloads, want %d", r.begun, before)
+	}
+}
+
 func TestFailuresSayWhy(t *testing.T) {
 	r := newRig(t)
 	for _, tt := range []struct{ name, text, want string }{
