@@ -70,7 +70,7 @@ type Agent struct {
 	verified  bool
 	frozen    string
 	later     *time.Timer // the next round, when one is put off
-	roundDue  bool        // later is set
+	roundAt   time.Time   // when later is set to; zero: it isn't
 }
 
 // managed is what the loop knows of one unit. Only the loop touches it.

@@ -23,6 +23,7 @@ const me = registry.MachineID("11111111111111111111111111111111")
 type world struct {
 	t       *testing.T
 	store   *mem.Store
+	slow    map[string]time.Duration // keys that take their time to be read alone
 	manager *fakeManager
 	boot    string // boot1 if empty
 	dir     string
@@ -70,13 +71,26 @@ func (w *world) agent() *Agent {
 		boot = "boot1"
 	}
 	a, err := New(Config{
-		Store: w.store, Manager: w.manager, ID: me, Machine: &w.machine, Incarnation: boot, ClusterID: w.cluster,
+		Store: slowStore{w.store, w.slow}, Manager: w.manager, ID: me, Machine: &w.machine, Incarnation: boot, ClusterID: w.cluster,
 		RunDir: w.dir, Log: slog.New(slog.DiscardHandler), Stopping: func(context.Context) bool { return w.down }, Pull: w.pull,
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return a
+}
+
+// slowStore takes its time to read some keys.
+type slowStore struct {
+	registry.Store
+	takes map[string]time.Duration
+}
+
+func (s slowStore) Range(ctx context.Context, r registry.Range) (registry.Snapshot, error) {
+	if d := s.takes[r.From]; d > 0 && r == registry.Single(r.From) && !wait(ctx, d) {
+		return registry.Snapshot{}, ctx.Err()
+	}
+	return s.Store.Range(ctx, r)
 }
 
 // start runs an agent until w.stop.
@@ -339,6 +353,31 @@ func TestC04_OneBadUnitHoldsUpNobody(t *testing.T) {
 		w.settle()
 		w.want("name became free", w.observed("d-taken.service"), "loaded/active/running generation 1")
 		_ = w.stop()
+	})
+}
+
+// TestFilesOfOneStartAreWrittenBeforeAnyUnitStarts: one unit may require
+// another one, whose file comes last; but not for long.
+func TestFilesOfOneStartAreWrittenBeforeAnyUnitStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.slow = map[string]time.Duration{registry.FileKey(w.file("late")): 200 * time.Millisecond, registry.FileKey(w.file("later")): 3 * time.Second}
+		w.start()
+		defer func() { _ = w.stop() }()
+		start := func(u unit.Name, text string) registry.Op {
+			return registry.Op{Key: registry.AssignmentKey(me, u), Value: registry.Encode(&registry.Assignment{File: string(w.file(text)), Target: registry.Target_LAUNCHED, Generation: 1})}
+		}
+		w.commit(start("a.service", "soon"), start("b.service", "late"))
+		w.settle()
+		got := strings.Split(w.manager.took(), "; ")
+		if len(got) != 4 || !strings.HasPrefix(got[0], "write ") || !strings.HasPrefix(got[1], "write ") {
+			t.Errorf("steps %v; want both files written before a start", got)
+		}
+		w.commit(start("c.service", "prompt"), start("d.service", "later"))
+		w.settle()
+		w.want("the others while one file is awaited", w.manager.took(), "write c.service@"+hashOf("prompt")+"; start c.service")
+		time.Sleep(3 * time.Second)
+		w.want("the one", w.manager.took(), "write d.service@"+hashOf("later")+"; start d.service")
 	})
 }
 

@@ -19,32 +19,46 @@ import (
 // write between two starts.
 const gather = 50 * time.Millisecond
 
-// writeMax is how long a unit waits for the files of the others of its round.
+// writeMax is how long a unit waits for the files of others: until they are
+// here, and until those of its round are written.
 const writeMax = 500 * time.Millisecond
 
 // recheckAfter is how long it may take until a name that became free is noticed.
 const recheckAfter = 30 * time.Second
 
-// startRound looks at the dirty units now, or shortly if others are at work.
+// startRound looks at the dirty units now, or shortly if others are at work, or
+// if files are on their way: a unit may require another one that comes with it.
 func (a *Agent) startRound(ctx context.Context) {
 	if len(a.dirty) == 0 {
 		return
 	}
+	pause := time.Duration(0)
 	for _, m := range a.units {
 		if m.working {
-			if !a.roundDue {
-				a.roundDue = true
-				a.later.Reset(gather)
-			}
-			return
+			pause = gather
+			break
 		}
 	}
-	a.round(ctx)
+	for _, underWay := range a.asked {
+		if underWay {
+			pause = writeMax
+			break
+		}
+	}
+	if pause == 0 {
+		a.round(ctx)
+		return
+	}
+	if at := time.Now().Add(pause); a.roundAt.IsZero() || at.Before(a.roundAt) {
+		a.roundAt = at
+		a.later.Reset(pause)
+	}
 }
 
 // round plans each dirty unit and sets its steps going.
 func (a *Agent) round(ctx context.Context) {
-	a.roundDue = false
+	a.roundAt = time.Time{}
+	a.later.Stop()
 	names := slices.Sorted(maps.Keys(a.dirty))
 	clear(a.dirty)
 	var unknown []unit.Name
