@@ -88,6 +88,7 @@ type managed struct {
 	working bool
 	cancel  context.CancelFunc
 	planned Desired // what the steps under way lead to
+	along   string  // why it was stopped along with another unit, and is to be started again
 	retry   time.Duration
 }
 

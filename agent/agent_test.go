@@ -179,6 +179,31 @@ func TestAgentLifeOfAUnit(t *testing.T) {
 	})
 }
 
+// TestC15_ReplaceStartsAgainWhatItTookAlong: what is bound to a unit stops with
+// it, and runs again once that has its new text; unless it isn't to run.
+func TestC15_ReplaceStartsAgainWhatItTookAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		defer func() { _ = w.stop() }()
+		w.assign(web, "v1", registry.Target_LAUNCHED, 1)
+		w.assign("bound.service", "b", registry.Target_LAUNCHED, 1)
+		w.assign("loaded.service", "l", registry.Target_LOADED, 1)
+		w.settle()
+		w.manager.bound = map[unit.Name][]unit.Name{web: {"bound.service", "loaded.service", "host.service"}}
+		w.manager.units["host.service"] = &fakeUnit{}
+		w.manager.took()
+		w.assign(web, "v2", registry.Target_LAUNCHED, 2)
+		w.settle()
+		w.want("replace", w.manager.took(), "stop web.service; write web.service@"+hashOf("v2")+"; start web.service; start bound.service")
+		w.want("bound", w.observed("bound.service"), "loaded/active/running generation 1")
+		w.assign(web, "v2", registry.Target_LOADED, 3)
+		w.settle()
+		w.want("stop", w.manager.took(), "stop web.service")
+		w.want("bound", w.observed("bound.service"), "loaded/inactive/dead generation 1")
+	})
+}
+
 func TestC02_RestartOfTheAgentTouchesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

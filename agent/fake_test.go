@@ -18,8 +18,9 @@ type fakeManager struct {
 	mu      sync.Mutex
 	units   map[unit.Name]*fakeUnit
 	taken   map[unit.Name]string
-	log     []string // what changed: "start web.service"
-	looked  []string // what was verified
+	bound   map[unit.Name][]unit.Name // units that stop with this one
+	log     []string                  // what changed: "start web.service"
+	looked  []string                  // what was verified
 	pid     uint32
 	changed map[unit.Name]bool
 	wake    chan struct{}
@@ -110,7 +111,12 @@ func (f *fakeManager) Do(ctx context.Context, s Action) error {
 	case AwaitUnloaded:
 		x.Status = Status{}
 	case Stop:
-		f.set(s.Unit, "inactive", "dead")
+		if s.Along != nil {
+			s.Along(f.bound[s.Unit])
+		}
+		for _, u := range append(f.bound[s.Unit], s.Unit) {
+			f.set(u, "inactive", "dead")
+		}
 	case Start, Restart:
 		return f.start(ctx, s, x)
 	}

@@ -91,6 +91,9 @@ type Action struct {
 	// Begun, if set, is called once the service manager has taken a Start or
 	// Restart on; its result comes later.
 	Begun func()
+	// Along, if set, is called by a Stop that a Start follows, with the running
+	// units that it takes along: those that require the unit, or are part of it.
+	Along func([]unit.Name)
 }
 
 func (a Action) String() string {

@@ -121,6 +121,10 @@ func (a *Agent) plan(u unit.Name, m *managed) []Action {
 	}
 	wanted := Wanted{Frozen: a.frozen, Units: map[unit.Name]Desired{u: *m.want}}
 	steps := Plan(wanted, map[unit.Name]Observed{u: a.observed(u, m)})
+	if len(steps) == 0 && m.along != "" && m.want.Target == registry.Target_LAUNCHED && a.frozen == "" {
+		steps = []Action{{Verb: Start, Unit: u, Desired: *m.want, Reason: m.along}, {Verb: Done, Unit: u, Desired: *m.want}}
+	}
+	m.along = ""
 	if len(steps) == 0 {
 		return nil
 	}
@@ -387,6 +391,7 @@ func (a *Agent) carryOut(ctx context.Context, u unit.Name, steps []Action, gate 
 			lastWrite = i
 		}
 	}
+	var along []unit.Name
 	for i, s := range steps {
 		if i > lastWrite {
 			written()
@@ -398,6 +403,8 @@ func (a *Agent) carryOut(ctx context.Context, u unit.Name, steps []Action, gate 
 			continue // what was loaded can't be started
 		case s.Verb == Start || s.Verb == Restart:
 			gate.await(ctx)
+		case s.Verb == Stop && s.Desired.Target == registry.Target_LAUNCHED:
+			s.Along = func(units []unit.Name) { along = units }
 		}
 		if ctx.Err() != nil {
 			return reason, ctx.Err()
@@ -410,7 +417,21 @@ func (a *Agent) carryOut(ctx context.Context, u unit.Name, steps []Action, gate 
 			return reason, fmt.Errorf("%s: %w", s, err)
 		}
 	}
+	if len(along) > 0 && reason == "" {
+		a.tell(ctx, func() { a.startAgain(u, along) })
+	}
 	return reason, nil
+}
+
+// startAgain has units started that were stopped along with u, as a restart by
+// systemd itself would. One that is at work goes where it is to go anyway.
+func (a *Agent) startAgain(u unit.Name, along []unit.Name) {
+	for _, name := range along {
+		if m := a.units[name]; m != nil && !m.working {
+			m.along = "it was stopped along with " + string(u)
+			a.dirty[name] = true
+		}
+	}
 }
 
 // do carries out one step and keeps the record of it.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -150,7 +151,7 @@ func (d *Driver) Do(ctx context.Context, s agent.Action) error {
 	}
 	switch s.Verb {
 	case agent.Stop:
-		return d.stop(ctx, b, s.Unit)
+		return d.stop(ctx, b, s)
 	case agent.Start:
 		return d.start(ctx, b, "StartUnit", s)
 	case agent.Restart:
@@ -190,7 +191,15 @@ func (d *Driver) job(ctx context.Context, b *bus, method string, u unit.Name, be
 	return b.await(ctx, done)
 }
 
-func (d *Driver) stop(ctx context.Context, b *bus, u unit.Name) error {
+func (d *Driver) stop(ctx context.Context, b *bus, s agent.Action) error {
+	u := s.Unit
+	if s.Along != nil {
+		units, err := b.takenAlong(ctx, u)
+		if err != nil {
+			return err
+		}
+		s.Along(units)
+	}
 	result, err := d.job(ctx, b, "StopUnit", u, nil)
 	switch {
 	case isNoSuchUnit(err):
@@ -201,6 +210,28 @@ func (d *Driver) stop(ctx context.Context, b *bus, u unit.Name) error {
 		return fmt.Errorf("stop %s: systemd's job ended as %s", u, result)
 	}
 	return nil
+}
+
+// takenAlong returns the running units that stop when u does, and that systemd
+// would start again if it restarted u.
+func (b *bus) takenAlong(ctx context.Context, u unit.Name) ([]unit.Name, error) {
+	found := []unit.Name{u}
+	for i := 0; i < len(found); i++ {
+		for _, property := range []string{"RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf"} {
+			var names []string
+			if err := b.property(ctx, unitPath(found[i]), unitIface, property, &names); err != nil && !isGone(err) {
+				return nil, err
+			}
+			for _, n := range names {
+				var active string
+				err := b.property(ctx, unitPath(unit.Name(n)), unitIface, "ActiveState", &active)
+				if err == nil && active != "inactive" && active != "failed" && !slices.Contains(found, unit.Name(n)) {
+					found = append(found, unit.Name(n))
+				}
+			}
+		}
+	}
+	return found[1:], nil
 }
 
 func (d *Driver) start(ctx context.Context, b *bus, method string, s agent.Action) error {

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -169,6 +170,36 @@ func TestC15_NewTextRunsThoughAnotherUnitNamesIt(t *testing.T) {
 	}
 	if r.begun != 1 {
 		t.Errorf("%d reloads, want 1", r.begun)
+	}
+}
+
+func TestC15_StopTellsWhatItTakesAlong(t *testing.T) {
+	r := newRig(t)
+	r.track("drv-base.service")
+	r.put("drv-base.service", service("/bin/sleep 1001"))
+	for u, how := range map[unit.Name]string{
+		"drv-bound.service":  "BindsTo=drv-base.service",
+		"drv-needs.service":  "Requires=drv-bound.service",
+		"drv-part.service":   "PartOf=drv-base.service",
+		"drv-wants.service":  "Wants=drv-base.service",
+		"drv-ended.service":  "Requires=drv-base.service",
+		"drv-idle@1.service": "BindsTo=drv-base.service",
+	} {
+		r.track(u)
+		r.put(u, "[Unit]\n"+how+"\nAfter=drv-base.service\n"+service("/bin/sleep 1002"))
+		if u != "drv-idle@1.service" {
+			r.do(u, agent.Start)
+		}
+	}
+	r.do("drv-ended.service", agent.Stop)
+	var along []unit.Name
+	err := r.Do(t.Context(), agent.Action{Verb: agent.Stop, Unit: "drv-base.service", Along: func(units []unit.Name) { along = units }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(along)
+	if got, want := fmt.Sprint(along), "[drv-bound.service drv-needs.service drv-part.service]"; got != want {
+		t.Errorf("it takes along %s, want %s", got, want)
 	}
 }
 
