@@ -71,7 +71,7 @@ type deployFlags struct{ replace, allowUnknown bool }
 // newDeploy completes the command of one of the verbs that take files. The
 // target is the one the verb raises units to.
 func newDeploy(p *program, cmd *cobra.Command, target string) *cobra.Command {
-	replace := cmd.Flags().Bool("replace", false, "let a local file take the place of the registry's")
+	replace := cmd.Flags().Bool("replace", false, "let a local file take the place of the registry's; a unit that runs is stopped and started with it")
 	allow := addAllowUnknown(cmd)
 	why := addWhy(cmd)
 	var wait *waitFlags
@@ -102,7 +102,7 @@ func newDeploy(p *program, cmd *cobra.Command, target string) *cobra.Command {
 // names all that is wrong with them.
 func (p *program) deploy(ctx context.Context, client *api.Client, verb, target string, args []string, flags deployFlags) (api.Apply, []unit.Name, error) {
 	request := api.Apply{Files: map[unit.Hash][]byte{}, AllowUnknown: flags.allowUnknown}
-	deployments, err := p.deployments(ctx, client, verb, target, args)
+	deployments, err := p.deployments(ctx, client, verb, target, args, flags.replace)
 	if err != nil {
 		return request, nil, err
 	}
@@ -142,7 +142,7 @@ func (p *program) deploy(ctx context.Context, client *api.Client, verb, target s
 }
 
 // deployments reads arguments and the local files they mean.
-func (p *program) deployments(ctx context.Context, client *api.Client, verb, target string, args []string) ([]deployment, error) {
+func (p *program) deployments(ctx context.Context, client *api.Client, verb, target string, args []string, replace bool) ([]deployment, error) {
 	var all []deployment
 	seen := map[unit.Name]bool{}
 	add := func(d deployment) {
@@ -153,6 +153,9 @@ func (p *program) deployments(ctx context.Context, client *api.Client, verb, tar
 	}
 	for _, arg := range args {
 		if isGlob(arg) && !strings.Contains(arg, "/") {
+			if replace {
+				return nil, usageError("%s %s: a pattern means units of the cluster, and --replace takes files; name the units one by one", verb, arg)
+			}
 			units, err := known(ctx, client, verb, []string{arg})
 			if err != nil {
 				return nil, err
@@ -257,7 +260,37 @@ func (p *program) change(ctx context.Context, client *api.Client, verb string, d
 		return change, err
 	}
 	change.File, change.Replace = hash, flags.replace
+	if inRegistry && d.name.IsTemplate() {
+		p.noteInstances(ctx, client, verb, d)
+	}
 	return change, nil
+}
+
+// noteInstances says that the instances of a template that is replaced keep the
+// text they have. Without an answer it says nothing.
+func (p *program) noteInstances(ctx context.Context, client *api.Client, verb string, d deployment) {
+	list, err := client.Units(ctx, literal(d.name.InstanceOf("?*")))
+	if err != nil {
+		return
+	}
+	var keep []string
+	for _, u := range list.Units {
+		if u.Known && u.Target != "gone" && u.Hash != unit.HashOf(d.local) {
+			keep = append(keep, string(u.Name))
+		}
+	}
+	if len(keep) == 0 {
+		return
+	}
+	named := strings.Join(keep[:min(len(keep), noticesMax)], ", ")
+	if more := len(keep) - noticesMax; more > 0 {
+		named += fmt.Sprintf(" and %d more", more)
+	}
+	first := filepath.Join(d.dir, keep[0])
+	if strings.HasSuffix(d.file, container.Suffix) {
+		first = strings.TrimSuffix(first, ".service") + container.Suffix
+	}
+	p.note("clusterctl: note: %s keep the text they have; to give it to them, too: clusterctl %s --replace %s", named, verb, first)
 }
 
 // differs is the error for a local file that is not what the registry has.
