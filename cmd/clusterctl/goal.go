@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/clusterd/clusterd/registry"
@@ -124,7 +125,7 @@ func (g goal) judgeRaise(u api.Unit) outcome {
 	}
 	var places []string
 	for _, s := range on {
-		if refused(s) && s.Done >= g.generation && u.Pending != nil {
+		if refusal(s) != "" && s.Done >= g.generation && u.Pending != nil {
 			return g.judgePending(u) // it stays there for want of a better place
 		}
 		o := g.judgeState(s)
@@ -155,6 +156,10 @@ func (g goal) judgePending(u api.Unit) outcome {
 		}
 		lines = append(lines, fmt.Sprintf("  %s: %s (%s)", r.Rule, r.Detail, strings.Join(machines, " ")))
 	}
+	if slices.ContainsFunc(u.Pending.Refusals, func(r api.Refusal) bool { return r.Rule == registry.RuleNameTaken }) {
+		// No machine tells when it gives a name back.
+		lines = append(lines, fmt.Sprintf("once a machine has given the name back: clusterctl %s %s", g.verb, g.name))
+	}
 	lines = append(lines, fmt.Sprintf("it starts by itself once one fits; to give it up: clusterctl unload %s", g.name))
 	if g.verb == "load" {
 		lines[len(lines)-1] = fmt.Sprintf("it is loaded by itself once one fits; to give it up: clusterctl unload %s", g.name)
@@ -170,7 +175,7 @@ func (g goal) judgeState(s *api.UnitState) outcome {
 	switch {
 	case !s.Reported || s.Done < g.generation || s.Generation < g.generation:
 		return outcome{waiting: describe(s)}
-	case refused(s):
+	case refusal(s) != "":
 		return outcome{waiting: describe(s)} // the engine looks for another machine
 	case s.Reason != "" && s.Reason != s.Result:
 		return g.failedOn(s, s.Reason)
@@ -188,10 +193,13 @@ func (g goal) judgeState(s *api.UnitState) outcome {
 	return outcome{waiting: describe(s)}
 }
 
-// refused says whether the machine won't have the unit.
-func refused(s *api.UnitState) bool {
-	_, _, ok := registry.CutRefusal(s.Reason)
-	return ok
+// refusal says why the machine won't have the unit; nothing if it will.
+func refusal(s *api.UnitState) string {
+	rule, detail, _ := registry.CutRefusal(s.Reason)
+	if rule == registry.RuleNameTaken {
+		return "has the name for itself in " + detail
+	}
+	return detail
 }
 
 func (g goal) failedOn(s *api.UnitState, why string) outcome {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,6 +54,7 @@ type waiter struct {
 	errs    []error                 // by goal
 	noticed string                  // the last notice
 	since   map[unit.Name]time.Time // of unsure outcomes
+	refused map[unit.Name][]string  // machines that won't have a unit, with why
 }
 
 // update is what the watch saw: a unit, or the watch's end.
@@ -64,7 +66,7 @@ type update struct {
 // wait returns once all goals are done, or the time is over, or ctx ends.
 func (p *program) wait(ctx context.Context, client *api.Client, goals []goal, timeout time.Duration) error {
 	w := &waiter{p: p, goals: goals, open: map[unit.Name]int{}, last: map[unit.Name]outcome{},
-		errs: make([]error, len(goals)), since: map[unit.Name]time.Time{}}
+		errs: make([]error, len(goals)), since: map[unit.Name]time.Time{}, refused: map[unit.Name][]string{}}
 	names := make([]unit.Name, len(goals))
 	for i, g := range goals {
 		names[i] = g.name
@@ -179,6 +181,9 @@ func (w *waiter) see(u api.Unit, now time.Time) {
 	}
 	g := &w.goals[i]
 	g.seen = g.seen || u.Known && u.Generation >= g.generation
+	if g.verb == "start" || g.verb == "load" {
+		w.seeRefused(u)
+	}
 	o := g.judge(u)
 	w.last[u.Name] = o
 	if o.unsure {
@@ -190,6 +195,18 @@ func (w *waiter) see(u api.Unit, now time.Time) {
 	delete(w.since, u.Name)
 	if o.done {
 		w.finish(i, o)
+	}
+}
+
+// seeRefused notes why a unit goes elsewhere than where it was placed first:
+// once it is there, nothing tells of that any more.
+func (w *waiter) seeRefused(u api.Unit) {
+	for i := range u.States {
+		s := &u.States[i]
+		text := place(s, false) + " " + refusal(s)
+		if refusal(s) != "" && !slices.Contains(w.refused[u.Name], text) {
+			w.refused[u.Name] = append(w.refused[u.Name], text)
+		}
 	}
 }
 
@@ -206,6 +223,9 @@ func (w *waiter) believe(now time.Time) {
 func (w *waiter) finish(i int, o outcome) {
 	delete(w.open, w.goals[i].name)
 	w.errs[i] = o.err
+	if refused := w.refused[w.goals[i].name]; o.err == nil && len(refused) > 0 {
+		w.p.note("clusterctl: note: %s is not where it was placed first: %s", w.goals[i].name, strings.Join(refused[:min(len(refused), noticesMax)], ", "))
+	}
 	if o.err == nil && o.line != "" {
 		fmt.Fprintln(w.p.stdout, o.line)
 	}
