@@ -31,6 +31,8 @@ type bus struct {
 	conn    *dbus.Conn
 	signals chan *dbus.Signal
 
+	reloading bool // systemd reads all units anew; known to who takes the signals in
+
 	mu      sync.Mutex
 	calling int                               // job calls that have no answer yet
 	jobs    map[dbus.ObjectPath][]chan string // jobs that are waited for

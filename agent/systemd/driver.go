@@ -53,6 +53,8 @@ type Driver struct {
 	untold  map[unit.Name]bool // what Watch has not spoken of since it changed
 	news    chan struct{}      // untold is not empty
 
+	reloaded chan struct{} // systemd has read all units anew
+
 	reloading       sync.Mutex
 	reloadMu        sync.Mutex
 	begun, complete uint64 // reloads
@@ -76,6 +78,7 @@ func New(c Config) *Driver {
 		unitDir: c.UnitDir, log: c.Log, calls: make(chan struct{}, callsMax), verifies: make(chan struct{}, verifiesMax),
 		verdicts: verdicts{known: map[[sha256.Size]byte]string{}},
 		tracked:  map[unit.Name]*tracked{}, paths: map[godbus.ObjectPath]unit.Name{}, untold: map[unit.Name]bool{}, news: make(chan struct{}, 1),
+		reloaded: make(chan struct{}, 1),
 	}
 }
 

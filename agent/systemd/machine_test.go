@@ -360,6 +360,53 @@ func TestC02_SystemdAndBusRestart(t *testing.T) {
 	}
 }
 
+// TestC02_ReloadOfSystemd: systemd forgets all its units for a moment then, and
+// tells so. What runs is not seen as stopped, and what ended is seen as ended.
+func TestC02_ReloadOfSystemd(t *testing.T) {
+	r := newRig(t)
+	const running = 150 // more than systemd tells of in one go
+	units := make([]unit.Name, running)
+	for i := range units {
+		units[i] = unit.Name(fmt.Sprintf("drv-reload@%d.service", i))
+		r.track(units[i])
+		r.put(units[i], service("/bin/sleep 1001"))
+	}
+	for _, u := range units {
+		r.do(u, agent.Start)
+	}
+	failed := unit.Name("drv-reload-failed.service")
+	r.track(failed)
+	r.put(failed, service("/bin/false", "Type=oneshot"))
+	if err := r.Do(t.Context(), agent.Action{Verb: agent.Start, Unit: failed}); err == nil {
+		t.Fatal("it did not fail")
+	}
+	before := map[unit.Name]agent.Status{}
+	for _, u := range units {
+		before[u] = r.await(u, "active", func(s agent.Status) bool { return s.Active == "active" && s.MainPID != 0 && s.Sub == "running" })
+	}
+	for range 3 {
+		if out, err := exec.Command("systemctl", "daemon-reload").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
+			states, err := r.Observe(t.Context(), units)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, u := range units {
+				if s := states[u].Status; s != before[u] {
+					t.Fatalf("%s was %+v, is seen as %+v", u, before[u], s)
+				}
+			}
+		}
+		r.await(failed, "failed still", func(s agent.Status) bool { return s.Active == "failed" && s.Result == "exit-code" })
+	}
+	if err := exec.Command("systemctl", "kill", "-s", "KILL", string(units[running-1])).Run(); err != nil {
+		t.Fatal(err)
+	}
+	r.await(units[running-1], "killed", func(s agent.Status) bool { return s.Active == "failed" && s.MainPID == 0 })
+}
+
 func TestTools(t *testing.T) {
 	r := newRig(t)
 	u := unit.Name("drv-tools.service")

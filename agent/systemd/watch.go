@@ -32,7 +32,7 @@ func (d *Driver) Observe(ctx context.Context, units []unit.Name) (map[unit.Name]
 		}
 	}
 	d.mu.Unlock()
-	if err := d.refresh(ctx, b, fresh); err != nil {
+	if err := d.refresh(ctx, b, fresh, false); err != nil {
 		for _, u := range fresh {
 			d.untrack(u)
 		}
@@ -59,14 +59,18 @@ func (d *Driver) untrack(u unit.Name) {
 }
 
 // refresh reads the status of units from systemd. One that a signal came for
-// meanwhile is read again.
-func (d *Driver) refresh(ctx context.Context, b *bus, units []unit.Name) error {
+// meanwhile is read again. Of those that are as they were known to be, details
+// are read only if all is.
+func (d *Driver) refresh(ctx context.Context, b *bus, units []unit.Name, asKnown bool) error {
 	for range 3 {
 		if len(units) == 0 {
 			return nil
 		}
-		seen := d.signalsOf(units)
-		statuses, err := b.statuses(ctx, units)
+		seen, known := d.signalsOf(units)
+		if !asKnown {
+			known = nil
+		}
+		statuses, err := b.statuses(ctx, units, known)
 		if err != nil {
 			return err
 		}
@@ -91,16 +95,17 @@ func (d *Driver) refresh(ctx context.Context, b *bus, units []unit.Name) error {
 	return nil // what changes that fast is told by signals
 }
 
-func (d *Driver) signalsOf(units []unit.Name) map[unit.Name]uint64 {
+// signalsOf returns how many signals came for units, and what they told.
+func (d *Driver) signalsOf(units []unit.Name) (map[unit.Name]uint64, map[unit.Name]agent.Status) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	seen := map[unit.Name]uint64{}
+	seen, known := map[unit.Name]uint64{}, map[unit.Name]agent.Status{}
 	for _, u := range units {
 		if t := d.tracked[u]; t != nil {
-			seen[u] = t.signals
+			seen[u], known[u] = t.signals, t.status
 		}
 	}
-	return seen
+	return seen, known
 }
 
 // listed is one line of systemd's list of units.
@@ -112,8 +117,9 @@ type listed struct {
 	JobPath                                         dbus.ObjectPath
 }
 
-// statuses asks systemd for units; those it does not have are left out.
-func (b *bus) statuses(ctx context.Context, units []unit.Name) (map[unit.Name]agent.Status, error) {
+// statuses asks systemd for units; those it does not have are left out, and those
+// that are as known are not asked for more.
+func (b *bus) statuses(ctx context.Context, units []unit.Name, known map[unit.Name]agent.Status) (map[unit.Name]agent.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerMax)
 	defer cancel()
 	var list []listed
@@ -139,6 +145,10 @@ func (b *bus) statuses(ctx context.Context, units []unit.Name) (map[unit.Name]ag
 		u := unit.Name(l.Name)
 		if !wanted[u] || l.Load == "not-found" && l.Active == "inactive" {
 			continue // named by another unit only
+		}
+		if k, ok := known[u]; ok && k.Load == l.Load && k.Active == l.Active && k.Sub == l.Sub {
+			statuses[u] = k
+			continue
 		}
 		s := agent.Status{Load: l.Load, Active: l.Active, Sub: l.Sub}
 		if err := b.details(ctx, u, l.Path, &s); err != nil && !isGone(err) {
@@ -229,17 +239,31 @@ func (d *Driver) signal(b *bus, s *dbus.Signal) {
 	switch s.Name {
 	case managerIface + ".JobRemoved":
 		b.jobRemoved(s)
+	case managerIface + ".Reloading":
+		if len(s.Body) == 1 {
+			b.reloading, _ = s.Body[0].(bool)
+		}
+		if !b.reloading {
+			select {
+			case d.reloaded <- struct{}{}:
+			default:
+			}
+		}
 	case managerIface + ".UnitNew":
 		if u, ok := unitOf(s); ok {
 			d.update(u, func(s *agent.Status) {
-				if !s.Loaded() {
+				if !s.Loaded() && !b.reloading {
 					*s = agent.Status{Load: "loaded", Active: "inactive", Sub: "dead"}
 				}
 			})
 		}
 	case managerIface + ".UnitRemoved":
 		if u, ok := unitOf(s); ok {
-			d.update(u, func(s *agent.Status) { *s = agent.Status{} })
+			d.update(u, func(s *agent.Status) {
+				if !b.reloading { // then systemd forgets all units, for a moment
+					*s = agent.Status{}
+				}
+			})
 		}
 	case changed:
 		d.mu.Lock()
@@ -313,6 +337,7 @@ func (d *Driver) changes(u unit.Name) <-chan struct{} {
 
 // Watch is agent.Manager's.
 func (d *Driver) Watch(ctx context.Context, changed func(unit.Name, agent.Status)) error {
+	var last *bus
 	for ctx.Err() == nil {
 		b, err := d.connected(ctx)
 		if err != nil {
@@ -325,15 +350,17 @@ func (d *Driver) Watch(ctx context.Context, changed func(unit.Name, agent.Status
 			all = append(all, u)
 		}
 		d.mu.Unlock()
-		if err := d.refresh(ctx, b, all); err != nil {
+		if err := d.refresh(ctx, b, all, b == last); err != nil {
 			return err
 		}
+		last = b
 		d.follow(ctx, b, changed)
 	}
 	return ctx.Err()
 }
 
-// follow passes changes on until the connection ends.
+// follow passes changes on until the connection ends, or systemd has read all
+// units anew.
 func (d *Driver) follow(ctx context.Context, b *bus, changed func(unit.Name, agent.Status)) {
 	for {
 		news := map[unit.Name]agent.Status{}
@@ -353,6 +380,8 @@ func (d *Driver) follow(ctx context.Context, b *bus, changed func(unit.Name, age
 			return
 		case <-b.conn.Context().Done():
 			d.log.Info("connecting to systemd again")
+			return
+		case <-d.reloaded:
 			return
 		case <-d.news:
 		}
