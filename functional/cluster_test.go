@@ -41,11 +41,21 @@ func (r result) String() string {
 // try runs clusterctl on the host and returns what came of it.
 func (c *cluster) try(args ...string) result {
 	c.Helper()
-	cmd := exec.CommandContext(c.Context(), filepath.Join(bin, "clusterctl"), args...)
+	return c.tryIn("", args...)
+}
+
+// tryIn runs clusterctl in a directory of the host, where it may find files.
+func (c *cluster) tryIn(dir string, args ...string) result {
+	c.Helper()
+	program, err := filepath.Abs(filepath.Join(bin, "clusterctl"))
+	if err != nil {
+		c.Fatal(err)
+	}
+	cmd := exec.CommandContext(c.Context(), program, args...)
 	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &errs
 	cmd.Env = append(os.Environ(), "CLUSTERD_LAB="+c.lab.Name())
-	err := cmd.Run()
+	err = cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		c.Fatalf("run clusterctl: %v", err)
@@ -57,6 +67,16 @@ func (c *cluster) try(args ...string) result {
 func (c *cluster) ctl(args ...string) string {
 	c.Helper()
 	r := c.try(args...)
+	if r.code != 0 {
+		c.Fatalf("clusterctl %s: %v", strings.Join(args, " "), r)
+	}
+	return r.stdout
+}
+
+// in runs clusterctl in a directory; it must succeed.
+func (c *cluster) in(dir string, args ...string) string {
+	c.Helper()
+	r := c.tryIn(dir, args...)
 	if r.code != 0 {
 		c.Fatalf("clusterctl %s: %v", strings.Join(args, " "), r)
 	}

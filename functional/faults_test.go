@@ -114,6 +114,7 @@ func TestCalm(t *testing.T) {
 		c.back()
 	})
 	run("C02_ReexecOfSystemd", func(c *cluster) { c.everywhere("systemctl", "daemon-reexec") })
+	run("C02_ReloadOfSystemd", func(c *cluster) { c.everywhere("systemctl", "daemon-reload") })
 	run("C02_RestartOfDBus", func(c *cluster) { c.everywhere("systemctl", "restart", "dbus") })
 	run("A16_StoppedClusterdIsAway", func(c *cluster) { c.stoppedIsAway(where) })
 	run("C01_EtcdStoppedEverywhere", func(c *cluster) {
