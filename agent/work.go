@@ -397,7 +397,7 @@ func (a *Agent) carryOut(ctx context.Context, u unit.Name, steps []Action, gate 
 			written()
 		}
 		switch {
-		case s.Verb == Pull || s.Verb == Verify:
+		case s.Verb == Pull:
 			written() // what it writes can wait, and others can't for it
 		case (s.Verb == Start || s.Verb == Restart) && reason != "":
 			continue // what was loaded can't be started
