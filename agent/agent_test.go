@@ -579,7 +579,6 @@ func TestServiceManagerGoneAndBack(t *testing.T) {
 func TestFileThatDoesNotFitStopsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.machine.Facts = map[string]string{"systemd": "249"}
 		w.start()
 		defer func() { _ = w.stop() }()
 		give := func(text, verifiedBy string, generation uint64) {

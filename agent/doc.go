@@ -8,8 +8,8 @@
 //
 // A file that no systemd of this machine's version has looked at is shown to it
 // before anything else is done. What it would refuse or ignore makes the machine
-// refuse the unit ([Unfit]), as one does whose name it has for itself: the
-// engine then looks for another machine, and what runs here goes on meanwhile.
+// refuse the unit ([Unfit]), as one does whose name it has for itself, and what
+// runs here goes on. The engine looks for a machine with another systemd.
 //
 // Nothing but a step of a plan stops a unit: neither a registry that is gone,
 // empty or another cluster's, nor the end of the agent itself.

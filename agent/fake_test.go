@@ -97,6 +97,9 @@ func (f *fakeManager) Do(ctx context.Context, s Action) error {
 	}
 	switch s.Verb {
 	case Verify:
+		if s.Desired.VerifiedBy == "249" {
+			return nil
+		}
 		f.looked = append(f.looked, s.String())
 		if strings.Contains(string(s.File), "unfit") {
 			return &Unfit{"runs systemd 249"}

@@ -62,7 +62,7 @@ const (
 	Stop          Verb = "stop"           // and wait until that is done
 	ResetFailed   Verb = "reset-failed"   // so that a failed unit can be unloaded
 	AwaitUnloaded Verb = "await-unloaded" // a bounded time; what is still referred to stays, Check then reloads
-	Verify        Verb = "verify"         // that this machine's systemd takes the file as it stands; the agent puts it first of all
+	Verify        Verb = "verify"         // that this machine's systemd takes the file as it stands, unless one like it did; the agent puts it first of all
 	Pull          Verb = "pull"           // images; the agent puts it first where a plan starts a container
 	Write         Verb = "write"          // unit file and drop-in
 	Check         Verb = "check"          // that this file is what is loaded; reloads if it is not

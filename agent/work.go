@@ -158,19 +158,17 @@ func (a *Agent) plan(u unit.Name, m *managed) []Action {
 			a.Log.Warn("unit changed by its drop-in", "unit", u, "note", note)
 		}
 	}
-	return a.withVerify(a.withPull(steps, here), written)
+	return withVerify(a.withPull(steps, here), written)
 }
 
 // withVerify puts before the steps of a unit that gets a file a look at it by
-// this machine's systemd. One of the same version had nothing against it when
-// it was submitted, as a rule, and is not asked again. It comes first of all: a
-// file that doesn't do stops nothing.
-func (a *Agent) withVerify(steps []Action, src []byte) []Action {
-	want := steps[0].Desired
-	if src == nil || want.VerifiedBy != "" && want.VerifiedBy == a.Machine.Facts["systemd"] {
+// this machine's systemd, unless one of the same version has taken it. It comes
+// first of all: a file that doesn't do stops nothing.
+func withVerify(steps []Action, src []byte) []Action {
+	if src == nil {
 		return steps
 	}
-	verify := Action{Verb: Verify, Unit: steps[0].Unit, Desired: want, Reason: "its file is new to this machine's systemd", File: src}
+	verify := Action{Verb: Verify, Unit: steps[0].Unit, Desired: steps[0].Desired, Reason: "its file is new here", File: src}
 	return append([]Action{verify}, steps...)
 }
 
@@ -369,7 +367,9 @@ func (a *Agent) finish(ctx context.Context, u unit.Name, m *managed, steps []Act
 		m.failed(err)
 		delete(a.dirty, u)
 		a.publish(u, m)
-		a.again(ctx, u, m)
+		if unfit := (*Unfit)(nil); !errors.As(err, &unfit) { // systemd's mind won't change by itself
+			a.again(ctx, u, m)
+		}
 	}
 }
 

@@ -275,9 +275,9 @@ func (x *index) pendingOf(u *unitEntry, d placement.Decision) *registry.Pending 
 	}
 	p.Text = x.cluster.Explain(d.Refusals)
 	unfit := func(r placement.Refusal) bool {
-		return r.Rule == placement.RuleUnfit && slices.Contains(r.Machines, d.On[0])
+		return placement.KeepsOld(r.Rule) && slices.Contains(r.Machines, d.On[0])
 	}
-	if len(d.On) == 1 && !slices.ContainsFunc(d.Refusals, unfit) { // a unit that is unfit there stays as it is
+	if len(d.On) == 1 && !slices.ContainsFunc(d.Refusals, unfit) { // what is unfit there stays as it is
 		p.Text = fmt.Sprintf("it should leave %s, but %s", x.machines[d.On[0]].name(), p.Text)
 	}
 	for _, r := range d.Refusals {

@@ -166,21 +166,42 @@ func TestDecide(t *testing.T) {
 			want: `put assignments/m2/a.service launched g1 + put assignments/m1/a.service gone g1`,
 		},
 		{
-			name: "what one machine's systemd would misread goes to another",
-			given: `machine m1
-				machine m2
+			name: "what one machine's systemd would misread goes to a machine with another",
+			given: `machine m1 runs:249.1
+				machine m2 runs:249.1
+				machine m3 runs:255.2
 				unit a.service launched
 				assigned m1 a.service launched
 				observed m1 a.service inactive reason=unfit(runs)`,
-			want: `put assignments/m2/a.service launched g1 + put assignments/m1/a.service gone g1`,
+			want: `put assignments/m3/a.service launched g1 + put assignments/m1/a.service gone g1`,
 		},
 		{
-			name: "and stays when there is no other: an older file of its may be running there",
-			given: `machine m1
+			name: "and stays when there is none: an older file of its may be running there",
+			given: `machine m1 runs:249.1
+				machine m2 runs:249.1
 				unit a.service launched
 				assigned m1 a.service launched
 				observed m1 a.service active reason=unfit(runs)`,
-			want: `put pending/a.service no machine fits: runs (m1)`,
+			want: `put pending/a.service no machine fits: runs (m1, m2)`,
+		},
+		{
+			name: "an older systemd than it needs keeps a unit off",
+			given: `machine m1 runs:249.1
+				machine m2 runs:255.2
+				unit a.service launched needs:250
+				unit b.service launched needs:256`,
+			want: `put assignments/m2/a.service launched g1
+				put pending/b.service no machine fits: runs systemd 249, and the unit needs 256 (m1); runs systemd 255, and the unit needs 256 (m2)`,
+		},
+		{
+			name: "a global unit isn't stopped where its new file is unfit",
+			given: `machine m1 runs:249.1
+				machine m2 runs:255.2
+				unit g.service launched Global=yes g2
+				assigned m1 g.service launched global g2
+				assigned m2 g.service launched global g2
+				observed m1 g.service active g2 reason=unfit(runs)
+				observed m2 g.service active g2`,
 		},
 		{
 			name: "A-22: globals go everywhere",
@@ -543,4 +564,26 @@ func TestEvictionsAreLimited(t *testing.T) {
 			t.Fatalf("after %v the next look is at %v", s.after, next)
 		}
 	}
+}
+
+// TestRefusalsAreRemembered has a unit leave a machine that refuses it, slowly:
+// what the machine says of it meanwhile is no word of another mind.
+func TestRefusalsAreRemembered(t *testing.T) {
+	story(t, nil,
+		step{
+			given: `machine m1 runs:249.1
+				machine m2 runs:255.2
+				unit a.service launched g2
+				assigned m1 a.service launched g2
+				observed m1 a.service active g2 reason=unfit(old)`,
+			want: `put assignments/m2/a.service launched g2 + put assignments/m1/a.service gone g2`,
+		},
+		step{given: `observed m1 a.service active g1`},
+		step{
+			given: `observed m2 a.service inactive g2 reason=unfit(new)`,
+			want:  `put pending/a.service no machine fits: new (m2); old (m1)`,
+		},
+		step{given: `observed m1 a.service active g1`},
+		step{given: `unit a.service launched g3`, want: `put assignments/m2/a.service launched g3 + delete pending/a.service`},
+	)
 }

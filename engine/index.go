@@ -37,16 +37,16 @@ type index struct {
 	limit    limiter
 	late     bool // the limit kept units where they are
 
-	// refused are the units that machines refused, with what they said and the
-	// generation it was about. It is remembered after the unit went elsewhere, so
-	// that it isn't sent back.
-	refused map[unit.Name]map[registry.MachineID]refusal
+	// taken are the names machines have for themselves, with the path of the
+	// file and the generation of the unit that met it. They are remembered after
+	// the unit went elsewhere, so that it isn't sent back.
+	taken map[unit.Name]map[registry.MachineID]refusal
 }
 
-// refusal is what a machine said; it was taken back when rule is empty.
+// refusal is what a machine said of a unit; empty once it was taken back.
 type refusal struct {
-	rule, detail string
-	generation   uint64
+	detail     string
+	generation uint64
 }
 
 // unitEntry is all that the registry has about one unit.
@@ -59,6 +59,9 @@ type unitEntry struct {
 	pending  *registry.Pending
 	pended   registry.Revision // the pending record's modification; 0 none
 	trouble  string            // why its wanted state can't be decided
+	// unfit is what systemds of these versions were seen to have against its
+	// file. What one machine said holds for all of the same version.
+	unfit map[string]refusal
 
 	options   unit.Options // of the file with the hash optionsOf
 	optionsOf unit.Hash
@@ -110,7 +113,7 @@ func newIndex(log *slog.Logger, timing Timing, gossip Gossip, first identity) *i
 		globals:  map[unit.Name]bool{},
 		lacking:  map[unit.Hash]map[unit.Name]bool{},
 		unused:   map[unit.Hash]time.Time{},
-		refused:  map[unit.Name]map[registry.MachineID]refusal{},
+		taken:    map[unit.Name]map[registry.MachineID]refusal{},
 		limit:    limiter{perSecond: timing.EvictionsPerSecond},
 	}
 }
@@ -306,42 +309,72 @@ func (x *index) applyObserved(m *machineEntry, u *unitEntry, e registry.Event) {
 	o := observation{read[registry.Observed](x, e), e.Modified}
 	u.observed[m.id] = o
 	m.units[u.name]++
-	rule, detail, ok := registry.CutRefusal(o.GetReason())
+	x.noteRefusal(m, u, o)
+}
+
+// noteRefusal remembers what a machine has against a unit. It is taken back by an
+// operator's next change of the unit, or by the machine as it carries out what it
+// was assigned; not by what it says of the unit while that is leaving.
+func (x *index) noteRefusal(m *machineEntry, u *unitEntry, o observation) {
+	rule, detail, _ := registry.CutRefusal(o.GetReason())
+	a := u.assigned[m.id]
 	switch {
-	case ok && x.refused[u.name] == nil:
-		x.refused[u.name] = map[registry.MachineID]refusal{m.id: {rule, detail, o.Generation}}
-	case ok:
-		x.refused[u.name][m.id] = refusal{rule, detail, o.Generation}
-	case o.Observed != nil && !o.Gone && x.refused[u.name] != nil:
-		x.refused[u.name][m.id] = refusal{}
-	}
-}
-
-// syncRefused tells placement which machines refuse a unit. An operator's next
-// change of the unit makes the engine try again.
-func (x *index) syncRefused(u *unitEntry) {
-	for id, r := range x.refused[u.name] {
-		if r.rule == "" || u.rec.GetGeneration() > r.generation {
-			delete(x.refused[u.name], id)
-			r = refusal{}
+	case rule == registry.RuleUnfit:
+		if u.unfit == nil {
+			u.unfit = map[string]refusal{}
 		}
-		x.cluster.SetRefused(id, u.name, r.rule, r.detail)
-	}
-	if len(x.refused[u.name]) == 0 {
-		delete(x.refused, u.name)
+		u.unfit[m.rec.GetFacts()[registry.FactSystemd]] = refusal{detail, o.Generation}
+	case rule == registry.RuleNameTaken:
+		if x.taken[u.name] == nil {
+			x.taken[u.name] = map[registry.MachineID]refusal{}
+		}
+		x.taken[u.name][m.id] = refusal{detail, o.Generation}
+	case x.taken[u.name][m.id].detail != "" && a.Assignment != nil && a.Target != registry.Target_GONE &&
+		o.Generation >= a.Generation && o.File == a.File:
+		x.taken[u.name][m.id] = refusal{}
 	}
 }
 
-// forgive forgets what a machine refused before it was booted again, or had
-// another systemd.
-func (x *index) forgive(id registry.MachineID) {
-	x.cluster.Forgive(id)
-	for name, machines := range x.refused {
+// syncTaken tells placement of the names machines have for themselves. An
+// operator's next change of the unit makes the engine try again.
+func (x *index) syncTaken(u *unitEntry) {
+	for id, t := range x.taken[u.name] {
+		if t.detail == "" || u.rec.GetGeneration() > t.generation {
+			delete(x.taken[u.name], id)
+			t.detail = ""
+		}
+		x.cluster.SetTaken(id, u.name, t.detail)
+	}
+	if len(x.taken[u.name]) == 0 {
+		delete(x.taken, u.name)
+	}
+}
+
+// untake forgets what a machine had for itself before it was booted again.
+func (x *index) untake(id registry.MachineID) {
+	x.cluster.Untake(id)
+	for name, machines := range x.taken {
 		if _, ok := machines[id]; ok {
 			delete(machines, id)
 			x.dirty[name] = true
 		}
 	}
+}
+
+// unfitNow is what systemds have against the unit as it is now, by version.
+func (u *unitEntry) unfitNow() map[string]string {
+	var now map[string]string
+	for version, r := range u.unfit {
+		if u.rec.GetGeneration() > r.generation {
+			delete(u.unfit, version)
+			continue
+		}
+		if now == nil {
+			now = map[string]string{}
+		}
+		now[version] = r.detail
+	}
+	return now
 }
 
 // options parses a unit's file, as far as that is needed, for this unit.
@@ -392,7 +425,7 @@ func (x *index) syncUnit(name unit.Name) {
 	for id, a := range u.assigned {
 		x.cluster.Put(id, name, placement.Place{Since: a.created, Leaving: a.GetTarget() == registry.Target_GONE})
 	}
-	x.syncRefused(u)
+	x.syncTaken(u)
 	setMember(x.globals, name, after.Wanted && after.Options.Global)
 	if !after.Wanted {
 		delete(x.unplaced, name)
@@ -448,6 +481,7 @@ func (x *index) understand(u *unitEntry, before placement.Unit) placement.Unit {
 		return to
 	}
 	to.Options, to.Wanted = options, true
+	to.Systemd, to.Unfit = int(u.rec.NeedsSystemd), u.unfitNow()
 	for _, a := range u.assigned {
 		if a.Assignment != nil && a.Target != registry.Target_GONE && a.File != u.rec.File {
 			to.Changed = true

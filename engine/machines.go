@@ -59,12 +59,8 @@ func (x *index) applyMachine(prefix, rest string, e registry.Event, now time.Tim
 	x.restless[m.id] = true
 	switch {
 	case prefix == registry.MachinesPrefix:
-		before := m.rec.GetFacts()["systemd"]
 		m.modified = modified(e)
 		m.rec = read[registry.Machine](x, e)
-		if after := m.rec.GetFacts()["systemd"]; before != "" && after != "" && before != after {
-			x.forgive(m.id)
-		}
 	case prefix == registry.AlivePrefix:
 		m.living = !e.Deleted
 		m.missing = now
@@ -151,6 +147,7 @@ func (x *index) judgeMachine(m *machineEntry, now time.Time) {
 		ID: m.id, Hostname: m.name(), State: f.state, Why: f.why,
 		Metadata: registry.EffectiveMetadata(m.rec, m.settings),
 		Cordoned: m.settings.GetCordon(), Drained: m.settings.GetDrain(),
+		Systemd: m.rec.GetFacts()[registry.FactSystemd],
 	}
 	if m.rec == nil || m.unreadable {
 		to.Metadata = m.known.Metadata
@@ -158,7 +155,7 @@ func (x *index) judgeMachine(m *machineEntry, now time.Time) {
 	booted := m.living && m.alive.GetIncarnation() != m.boot
 	if booted {
 		if m.boot != "" {
-			x.forgive(m.id)
+			x.untake(m.id)
 		}
 		m.boot = m.alive.GetIncarnation()
 	}
@@ -188,7 +185,7 @@ func (x *index) dropMachine(m *machineEntry) {
 
 func equal(a, b placement.Machine) bool {
 	return a.Hostname == b.Hostname && a.State == b.State && a.Why == b.Why && a.Cordoned == b.Cordoned &&
-		a.Drained == b.Drained && maps.Equal(a.Metadata, b.Metadata)
+		a.Drained == b.Drained && a.Systemd == b.Systemd && maps.Equal(a.Metadata, b.Metadata)
 }
 
 func describe(m placement.Machine) string {

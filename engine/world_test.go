@@ -18,9 +18,9 @@ import (
 
 // world is a registry built from sentences, one a line:
 //
-//	machine m1 [region=eu] [dead|unregistered] [cordoned] [drained]
+//	machine m1 [region=eu] [dead|unregistered] [cordoned] [drained] [runs:252.1]
 //	away m1 | shutdown m1
-//	unit web.service launched [g3] [file=TEXT] [Conflicts=db.service] [Global=yes] ...
+//	unit web.service launched [g3] [needs:254] [file=TEXT] [Conflicts=db.service] [Global=yes] ...
 //	assigned m1 web.service launched [g3] [old]
 //	observed m1 web.service active [g3] [unclaimed] [gone] [past] [reason=...]
 type world struct {
@@ -121,6 +121,8 @@ func (w *world) machine(name string, words []string) {
 			settings.Cordon = true
 		case word == "drained":
 			settings.Drain = true
+		case strings.HasPrefix(word, "runs:"):
+			rec.Facts = map[string]string{registry.FactSystemd: strings.TrimPrefix(word, "runs:")}
 		default:
 			w.t.Fatalf("no such machine: %s", word)
 		}
@@ -170,8 +172,11 @@ func generation(words []string) uint64 {
 func (w *world) unit(name, to string, words []string) {
 	var options []string
 	h := unit.Hash("")
+	needs := 0
 	for _, word := range words {
 		switch {
+		case strings.HasPrefix(word, "needs:"):
+			needs, _ = strconv.Atoi(strings.TrimPrefix(word, "needs:"))
 		case strings.HasPrefix(word, "file="):
 			h = unit.Hash(strings.TrimPrefix(word, "file="))
 		case strings.Contains(word, "="):
@@ -181,7 +186,7 @@ func (w *world) unit(name, to string, words []string) {
 	if h == "" {
 		h = w.file(options)
 	}
-	w.put(registry.UnitKey(unit.Name(name)), &registry.Unit{File: string(h), Target: target(w.t, to), Generation: generation(words)})
+	w.put(registry.UnitKey(unit.Name(name)), &registry.Unit{File: string(h), Target: target(w.t, to), Generation: generation(words), NeedsSystemd: uint32(needs)})
 }
 
 // fileOf is the hash that a unit's record names.

@@ -277,6 +277,7 @@ type Unit struct {
 	ChangedUnixMs     int64                  `protobuf:"varint,9,opt,name=changed_unix_ms,json=changedUnixMs,proto3" json:"changed_unix_ms,omitempty"`
 	AllowUnknown      bool                   `protobuf:"varint,10,opt,name=allow_unknown,json=allowUnknown,proto3" json:"allow_unknown,omitempty"` // its file may have what systemd would ignore
 	VerifiedBy        string                 `protobuf:"bytes,11,opt,name=verified_by,json=verifiedBy,proto3" json:"verified_by,omitempty"`        // the version of the systemd that had nothing against its file; empty: none was asked
+	NeedsSystemd      uint32                 `protobuf:"varint,12,opt,name=needs_systemd,json=needsSystemd,proto3" json:"needs_systemd,omitempty"` // the oldest systemd that knows all that is in its file; 0: any, or it may ignore it
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -386,6 +387,13 @@ func (x *Unit) GetVerifiedBy() string {
 		return x.VerifiedBy
 	}
 	return ""
+}
+
+func (x *Unit) GetNeedsSystemd() uint32 {
+	if x != nil {
+		return x.NeedsSystemd
+	}
+	return 0
 }
 
 type UnitVersion struct {
@@ -1391,7 +1399,7 @@ const file_registry_record_proto_rawDesc = "" +
 	"\bpromoted\x18\x05 \x01(\bR\bpromoted\x12\x10\n" +
 	"\x03api\x18\x06 \x01(\tR\x03api\x12\x12\n" +
 	"\x04gate\x18\a \x01(\tR\x04gate\x12\x16\n" +
-	"\x06gossip\x18\b \x01(\tR\x06gossip\"\x82\x03\n" +
+	"\x06gossip\x18\b \x01(\tR\x06gossip\"\xa7\x03\n" +
 	"\x04Unit\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04file\x18\x02 \x01(\tR\x04file\x121\n" +
@@ -1407,7 +1415,8 @@ const file_registry_record_proto_rawDesc = "" +
 	"\rallow_unknown\x18\n" +
 	" \x01(\bR\fallowUnknown\x12\x1f\n" +
 	"\vverified_by\x18\v \x01(\tR\n" +
-	"verifiedBy\"_\n" +
+	"verifiedBy\x12#\n" +
+	"\rneeds_systemd\x18\f \x01(\rR\fneedsSystemd\"_\n" +
 	"\vUnitVersion\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12*\n" +
 	"\x11submitted_unix_ms\x18\x02 \x01(\x03R\x0fsubmittedUnixMs\x12\x10\n" +

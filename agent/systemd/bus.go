@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -31,7 +32,9 @@ type bus struct {
 	conn    *dbus.Conn
 	signals chan *dbus.Signal
 
+	private   bool // straight to systemd: ends when that is replaced
 	reloading bool // systemd reads all units anew; known to who takes the signals in
+	version   atomic.Pointer[string]
 
 	mu      sync.Mutex
 	calling int                               // job calls that have no answer yet
@@ -79,7 +82,7 @@ func connect() (*bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to systemd: %w; is systemd this machine's process 1?", err)
 	}
-	b := &bus{conn: conn, signals: make(chan *dbus.Signal, 1024), jobs: map[dbus.ObjectPath][]chan string{}, early: map[dbus.ObjectPath]string{}}
+	b := &bus{conn: conn, private: private, signals: make(chan *dbus.Signal, 1024), jobs: map[dbus.ObjectPath][]chan string{}, early: map[dbus.ObjectPath]string{}}
 	conn.Signal(b.signals)
 	if err := b.greet(private); err != nil {
 		_ = conn.Close()

@@ -127,10 +127,14 @@ func (d *Driver) Version(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if version := b.version.Load(); version != nil && b.private {
+		return *version, nil
+	}
 	var version string
 	if err := b.property(ctx, managerPath, managerIface, "Version", &version); err != nil {
 		return "", err
 	}
+	b.version.Store(&version)
 	return version, nil
 }
 

@@ -56,7 +56,7 @@ type looked struct {
 	unit unit.Name
 	as   string // the name it has there
 	path string
-	line func(int) int // the user's line behind one of its lines
+	runs *container.Loaded
 }
 
 // analyze runs systemd-analyze once. Alone, it sees none of the machine's units.
@@ -96,9 +96,12 @@ func (d *Driver) analyze(ctx context.Context, files []api.VerifyFile, allowUnkno
 	case err != nil && !(errors.As(err, &code) && code.Exited()):
 		return nil, fmt.Errorf("verify %s: run systemd-analyze: %w", named(files), err)
 	}
-	said, told := verdict(printed.String(), there, allowUnknown, alone)
-	if err != nil && !told {
-		return nil, fmt.Errorf("verify %s: systemd-analyze: %w: %s", named(files), err, firstOf(lastOf(printed.String()), "it doesn't say why"))
+	said, told := verdict(printed.text.String(), there, allowUnknown, alone)
+	switch {
+	case printed.left == 0:
+		return nil, fmt.Errorf("verify %s: systemd-analyze has more to say than %d bytes; give it fewer files at once", named(files), verifyBytesMax)
+	case err != nil && !told:
+		return nil, fmt.Errorf("verify %s: systemd-analyze: %w: %s", named(files), err, firstOf(lastOf(printed.text.String()), "it doesn't say why"))
 	}
 	return said, nil
 }
@@ -129,7 +132,7 @@ func layOut(dir string, files []api.VerifyFile) (there []looked, paths []string,
 		if err := os.WriteFile(path, runs.Text, 0o600); err != nil {
 			return nil, nil, fmt.Errorf("verify %s: %w", f.Name, err)
 		}
-		there, paths = append(there, looked{f.Name, as, path, runs.Line}), append(paths, path)
+		there, paths = append(there, looked{f.Name, as, path, runs}), append(paths, path)
 	}
 	return there, paths, nil
 }
@@ -167,15 +170,21 @@ func verdict(printed string, files []looked, allowUnknown, alone bool) (said []f
 	for line := range strings.Lines(strings.ToValidUTF8(printed, "?")) {
 		line = strings.TrimSpace(line)
 		for _, f := range files {
-			what, ok := f.about(line)
+			at, what, ok := f.about(line)
 			if !ok {
 				continue
 			}
 			told = true
-			if alone && strings.Contains(what, "/start: Unit ") {
+			if alone && elsewhere(what) {
 				break
 			}
-			if found := (finding{what, harmless(what, allowUnknown)}); !slices.Contains(said, found) {
+			text := fmt.Sprintf("%s: %s", f.unit, what)
+			if at > 0 {
+				text = fmt.Sprintf("%s:%d: %s", f.unit, f.runs.Line(at), what)
+			}
+			text = strings.ReplaceAll(strings.ReplaceAll(text, f.path, string(f.unit)), f.as, string(f.unit))
+			found := finding{text, harmless(strings.ReplaceAll(what, f.as, ""), allowUnknown) || f.instanceDecides(at)}
+			if !slices.Contains(said, found) {
 				said = append(said, found)
 			}
 			break
@@ -184,24 +193,54 @@ func verdict(printed string, files []looked, allowUnknown, alone bool) (said []f
 	return said, told
 }
 
-// about takes a line that systemd-analyze printed for one about the file, in the
-// user's terms: "name:line: what".
-func (f looked) about(line string) (what string, ok bool) {
+// about takes a line that systemd-analyze printed for one about the file: what
+// it says, and of which line of the file; 0 is the whole.
+func (f looked) about(line string) (at int, what string, ok bool) {
 	if rest, ok := strings.CutPrefix(line, f.path+":"); ok {
-		what = ":" + rest
 		number, text, _ := strings.Cut(rest, ":")
 		if n, err := strconv.Atoi(number); err == nil {
-			what = fmt.Sprintf(":%d:%s", f.line(n), text)
+			return n, strings.TrimSpace(text), true
 		}
-	} else if rest, ok := strings.CutPrefix(line, f.as+":"); ok {
-		what = ":" + rest
-	} else if strings.Contains(line, f.path) || strings.HasPrefix(line, "Unit "+f.as+" ") {
-		what = ": " + line
-	} else {
-		return "", false
+		return 0, strings.TrimSpace(rest), true
 	}
-	what = strings.ReplaceAll(what, f.path, string(f.unit))
-	return string(f.unit) + strings.ReplaceAll(what, f.as, string(f.unit)), true
+	if rest, ok := strings.CutPrefix(line, f.as+":"); ok {
+		return 0, strings.TrimSpace(rest), true
+	}
+	return 0, line, strings.Contains(line, f.path) || strings.HasPrefix(line, "Unit "+f.as+" ")
+}
+
+// instanceDecides says whether what is in a line of a template, or 0 in all of
+// it, depends on the instance: that there is none yet is nothing against it.
+func (f looked) instanceDecides(at int) bool {
+	if !f.unit.IsTemplate() {
+		return false
+	}
+	text := string(f.runs.Text)
+	if at > 0 {
+		lines := strings.SplitAfter(text, "\n")
+		end := min(at, len(lines))
+		for end < len(lines) && strings.HasSuffix(strings.TrimRight(lines[end-1], "\r\n"), `\`) {
+			end++
+		}
+		text = strings.Join(lines[min(at, len(lines))-1:end], "")
+	}
+	return byInstance(text)
+}
+
+// byInstance says whether a text has specifiers that depend on the instance.
+func byInstance(text string) bool {
+	for _, s := range []string{"%i", "%I", "%j", "%J", "%f", "%n", "%N"} {
+		if strings.Contains(text, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// elsewhere says whether what systemd complains of is about other units, which
+// may well be on another machine.
+func elsewhere(what string) bool {
+	return strings.Contains(what, "/start: Unit ") || strings.HasSuffix(what, "not loaded, socket cannot be started.")
 }
 
 // harmless says whether the unit can do what it says though systemd complains:
@@ -212,7 +251,7 @@ func harmless(what string, allowUnknown bool) bool {
 	lower := strings.ToLower(what)
 	has := func(part string) bool { return strings.Contains(lower, part) }
 	switch {
-	case has("unknown escape sequence"), has(" is not executable: "), has("/start: unit "), has("has been removed"):
+	case elsewhere(what), has("unknown escape sequence"), has(" is not executable: "), has("has been removed"):
 		return true
 	case has("unknown key"), has("unknown lvalue"), has("unknown section"):
 		return allowUnknown
@@ -252,8 +291,11 @@ func (d *Driver) fit(ctx context.Context, s agent.Action) error {
 	if err != nil {
 		return err
 	}
+	if version == s.Desired.VerifiedBy {
+		return nil // one like it had nothing against the file
+	}
 	about := s.Unit
-	if template, ok := about.Template(); ok {
+	if template, ok := about.Template(); ok && !byInstance(string(s.File)) {
 		about = template
 	}
 	key := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%v\n%s", version, about, s.Desired.AllowUnknown, s.File))
@@ -297,14 +339,14 @@ func reasons(said []finding) string {
 
 // firstBytes keeps the first bytes that are written to it.
 type firstBytes struct {
-	bytes.Buffer
+	text bytes.Buffer
 	left int
 }
 
 func (f *firstBytes) Write(p []byte) (int, error) {
 	n := min(len(p), f.left)
 	f.left -= n
-	f.Buffer.Write(p[:n])
+	f.text.Write(p[:n])
 	return len(p), nil
 }
 

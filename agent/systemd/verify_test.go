@@ -3,13 +3,17 @@ package systemd
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/clusterd/clusterd/registry/api"
 	"github.com/clusterd/clusterd/unit"
+	"github.com/clusterd/clusterd/unit/container"
 )
 
 func TestVerdict(t *testing.T) {
@@ -36,9 +40,15 @@ func TestVerdict(t *testing.T) {
 			"web.service: Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing.\nweb.service: Unit web.service has a bad unit file setting.", true},
 		{"a template, by its instance", "web@.service", "DIR/web@i.service:1: Unit uses KillMode=none. This is unsafe.\nweb@i.service: Failed to create web@i.service/start: Unit db.service not found.\n", false,
 			"warning: web@.service:1: Unit uses KillMode=none. This is unsafe.\nwarning: web@.service: Failed to create web@.service/start: Unit db.service not found.", false},
+		{"a socket whose service is elsewhere", "web.socket", "web.socket: service web.service not loaded, socket cannot be started.\n", false,
+			"warning: web.socket: service web.service not loaded, socket cannot be started.", false},
+		{"a name with words of a refusal in it", "refuse.service", "DIR/refuse.service:5: Standard output type syslog is obsolete, automatically updating to journal.\n", false,
+			"warning: refuse.service:5: Standard output type syslog is obsolete, automatically updating to journal.", false},
+		{"what depends on a template's instance", "web@.service", "DIR/web@i.service:2: Path i is not absolute, ignoring: i\nDIR/web@i.service:4: Nice priority out of range, ignoring: 100\nUnit web@i.service has a bad unit file setting.\n", false,
+			"warning: web@.service:2: Path i is not absolute, ignoring: i\nweb@.service:4: Nice priority out of range, ignoring: 100\nwarning: web@.service: Unit web@.service has a bad unit file setting.", true},
 	} {
 		as := verifiedAs(tt.unit, nil)
-		file := looked{tt.unit, as, "/tmp/v/" + as, func(n int) int { return n }}
+		file := looked{tt.unit, as, "/tmp/v/" + as, &container.Loaded{Text: []byte("[Service]\nExecStart=/bin/echo %i \\\n more\nNice=5\n")}}
 		said, told := verdict(strings.ReplaceAll(tt.printed, "DIR", "/tmp/v"), []looked{file}, tt.allow, false)
 		bad := reasons(said) != ""
 		var lines []string
@@ -66,6 +76,8 @@ func TestVerify(t *testing.T) {
 		{"web@.service", "[Service]\nExecStart=/bin/echo %i\n", 0, ""},
 		{"web.service", "[Service]\nExecStart=/bin/sh\nNice=100\n", 1, "web.service:3: Nice priority out of range"},
 		{"web.service", "[Service]\nExecStart=/nowhere/sh\n", 0, "warning: web.service: Command /nowhere/sh is not executable"},
+		{"web@.socket", "[Socket]\nListenStream=/run/web-%i\nAccept=yes\n", 0, "warning: web@.socket: service web"},
+		{"web@.service", "[Service]\nExecStart=/bin/echo\nWorkingDirectory=%I\n", 0, "warning: web@.service:3: "},
 		{"web.service", "[Unit]\n[Container]\nImage=a\n\n[Service]\nNice=100\n", 1, "web.service:6: Nice priority out of range"},
 	} {
 		var out bytes.Buffer
@@ -78,4 +90,41 @@ func TestVerify(t *testing.T) {
 
 func request(name unit.Name, src string) api.VerifyRequest {
 	return api.VerifyRequest{Files: []api.VerifyFile{{Name: name, File: []byte(src)}}}
+}
+
+// TestVerifyAloneTakesDebiansUnits shows systemd each file of package unit's corpus
+// alone, as on a machine where nothing of what it depends on is.
+func TestVerifyAloneTakesDebiansUnits(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("needs systemd-analyze")
+	}
+	d := New(Config{Log: slog.New(slog.DiscardHandler)})
+	paths, err := filepath.Glob("../../unit/testdata/corpus/*/*")
+	if err != nil || len(paths) < 300 {
+		t.Fatalf("%d files, %v", len(paths), err)
+	}
+	for i, path := range paths {
+		if strings.HasSuffix(path, ".service") && i%5 > 0 {
+			continue // they are many, and alike
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := unit.ParseName(filepath.Base(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := d.analyze(t.Context(), []api.VerifyFile{{Name: name, File: src}}, false, true)
+		if why := reasons(said); err != nil || why != "" {
+			t.Errorf("%s: %s, %v", path, why, err)
+		}
+	}
+}
+
+func TestFirstBytes(t *testing.T) {
+	f := &firstBytes{left: 3}
+	if _, err := io.Copy(f, strings.NewReader("abcdef")); err != nil || f.text.String() != "abc" || f.left != 0 {
+		t.Errorf("%q, %d left, %v", f.text.String(), f.left, err)
+	}
 }

@@ -252,6 +252,9 @@ func (p *program) change(ctx context.Context, client *api.Client, verb string, d
 	hash := unit.HashOf(d.local)
 	switch {
 	case (inRegistry || fromTemplate) && source.Hash == hash:
+		if flags.allowUnknown && inRegistry {
+			change.File = hash // what it says may be ignored from now on
+		}
 		return change, nil // the same text
 	case (inRegistry || fromTemplate) && !flags.replace:
 		return change, p.differs(ctx, client, verb, d, source)

@@ -27,6 +27,7 @@ type Machine struct {
 	Why      string // why it isn't Ready, such as "is dead"
 	Cordoned bool   // takes no new units
 	Drained  bool   // takes no new units, and those it has move if they can
+	Systemd  string // the version of its systemd; empty: not known
 }
 
 // Unit is what placement knows of a unit.
@@ -35,6 +36,10 @@ type Unit struct {
 	Options unit.Options
 	// Wanted units are to be placed; others take up room until they are gone.
 	Wanted bool
+	// Systemd is the oldest systemd that does for it; 0: any.
+	Systemd int
+	// Unfit is what systemds of these versions have against it.
+	Unfit map[string]string
 	// Changed says that its file is newer than its assignment. In a conflict
 	// between two units that are placed, the changed one yields.
 	Changed bool
@@ -63,10 +68,11 @@ type Cluster struct {
 type machine struct {
 	Machine
 	registered bool
-	units      map[unit.Name]bool    // everything placed here; true: leaving
-	picky      map[unit.Name]bool    // those of them that have Conflicts=
-	refused    map[unit.Name]problem // units that it refused itself, with why
-	load       int                   // how many are placed and not leaving
+	systemd    int                  // the number of its version; 0: not known
+	units      map[unit.Name]bool   // everything placed here; true: leaving
+	picky      map[unit.Name]bool   // those of them that have Conflicts=
+	taken      map[unit.Name]string // names it has for itself, with their path
+	load       int                  // how many are placed and not leaving
 }
 
 // member is a unit with its places.
@@ -94,7 +100,7 @@ func (c *Cluster) machine(id registry.MachineID) *machine {
 			Machine: Machine{ID: id, State: Lost, Why: "is not registered"},
 			units:   map[unit.Name]bool{},
 			picky:   map[unit.Name]bool{},
-			refused: map[unit.Name]problem{},
+			taken:   map[unit.Name]string{},
 		}
 		c.machines[id] = m
 	}
@@ -117,7 +123,7 @@ func (c *Cluster) SetMachine(to Machine) {
 		c.hostnames[m.Hostname]--
 	}
 	c.hostnames[to.Hostname]++
-	m.Machine = to
+	m.Machine, m.systemd = to, registry.SystemdNumber(to.Systemd)
 	if !m.registered {
 		m.registered = true
 		i, _ := slices.BinarySearchFunc(c.order, m, byLoad)
@@ -137,7 +143,7 @@ func (c *Cluster) DropMachine(id registry.MachineID) {
 	c.order = slices.Delete(c.order, i, i+1)
 	m.registered = false
 	m.Machine = Machine{ID: id, State: Lost, Why: "is not registered"}
-	clear(m.refused)
+	clear(m.taken)
 	c.forget(m)
 }
 
@@ -260,25 +266,24 @@ func (c *Cluster) Take(id registry.MachineID, name unit.Name) {
 	}
 }
 
-// SetRefused says that a machine refused a unit, by one of registry's rules for
-// that and with their detail; an empty rule takes that back.
-func (c *Cluster) SetRefused(id registry.MachineID, name unit.Name, rule, detail string) {
+// SetTaken says that a machine has a unit's name for itself, in the file path;
+// an empty path takes that back.
+func (c *Cluster) SetTaken(id registry.MachineID, name unit.Name, path string) {
 	m := c.machines[id]
-	switch {
-	case m == nil:
-	case rule == "":
-		delete(m.refused, name)
-	case rule == RuleNameTaken:
-		m.refused[name] = problem{rule, "has the name for itself in " + detail}
-	default:
-		m.refused[name] = problem{rule, detail}
+	if m == nil {
+		return
+	}
+	if path == "" {
+		delete(m.taken, name)
+	} else {
+		m.taken[name] = path
 	}
 }
 
-// Forgive forgets all that a machine refused.
-func (c *Cluster) Forgive(id registry.MachineID) {
+// Untake forgets all names a machine has for itself.
+func (c *Cluster) Untake(id registry.MachineID) {
 	if m := c.machines[id]; m != nil {
-		clear(m.refused)
+		clear(m.taken)
 	}
 }
 

@@ -141,7 +141,9 @@ func (c *Cluster) everywhere(u *member) Decision {
 		switch {
 		case here && !place.Leaving && m.State != Ready:
 		case here && !place.Leaving:
-			if problems = c.expel(u, m); len(problems) > 0 {
+			if problems = c.expel(u, m); len(problems) > 0 && KeepsOld(problems[0].rule) {
+				d.On = append(d.On, m.ID)
+			} else if len(problems) > 0 {
 				d.Off = append(d.Off, m.ID)
 			}
 		default:
@@ -213,19 +215,19 @@ func (c *Cluster) keepOrMove(u *member, id registry.MachineID) Decision {
 	}
 	m := c.machine(id)
 	reason := c.name(id) + " " + m.Why
-	unfit := false
+	keeps := false
 	switch {
 	case hold == drains:
 		reason = c.name(id) + " is being drained"
 	case hold == misfits && m.registered:
 		p := c.expel(u, m)[0]
-		reason, unfit = c.name(id)+" "+p.detail, p.rule == RuleUnfit
+		reason, keeps = c.name(id)+" "+p.detail, KeepsOld(p.rule)
 	}
 	to, refused := c.choose(u, m)
 	switch {
 	case to != nil:
 		return Decision{On: []registry.MachineID{to.ID}, Off: []registry.MachineID{id}, Reason: reason}
-	case hold == misfits && !unfit: // of a unit whose new file is unfit an older one may be running
+	case hold == misfits && !keeps:
 		return Decision{Off: []registry.MachineID{id}, Reason: reason, Refusals: refused}
 	}
 	return Decision{On: []registry.MachineID{id}, Refusals: refused} // better there than nowhere
@@ -309,7 +311,7 @@ func (c *Cluster) leftBehind(u *member, followers []unit.Name, m *machine) int {
 		f := c.units[name]
 		k := &checks{first: true}
 		ok := f.Options.Global || c.machineID(k, f, m, false) && c.metadata(k, f, m) &&
-			c.conflicts(k, f, m) && c.refused(k, f, m)
+			c.conflicts(k, f, m) && c.taken(k, f, m) && c.suits(k, f, m)
 		if !ok {
 			n++
 		}

@@ -28,9 +28,7 @@ func cluster(t testing.TB, text string) *Cluster {
 		case words[0] == "unit":
 			addUnit(t, c, registry.Revision(i+1), words[1], words[2:])
 		case words[0] == "taken":
-			c.SetRefused(registry.MachineID(words[1]), unit.Name(words[2]), RuleNameTaken, "/etc/systemd/system/"+words[2])
-		case words[0] == "unfit":
-			c.SetRefused(registry.MachineID(words[1]), unit.Name(words[2]), RuleUnfit, "runs systemd 249")
+			c.SetTaken(registry.MachineID(words[1]), unit.Name(words[2]), "/etc/systemd/system/"+words[2])
 		default:
 			t.Fatalf("no such sentence: %s", line)
 		}

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -20,7 +21,13 @@ const (
 	RuleConflicts = "conflicts"
 	RuleNameTaken = registry.RuleNameTaken
 	RuleUnfit     = registry.RuleUnfit
+	RuleSystemd   = "systemd"
 )
+
+// KeepsOld says whether a rule is about what a unit's file asks of systemd. A
+// unit that has an older file there may go on with that, for want of a better
+// place.
+func KeepsOld(rule string) bool { return rule == RuleUnfit || rule == RuleSystemd }
 
 // problem is one rule that keeps one unit off one machine.
 type problem struct{ rule, detail string }
@@ -73,7 +80,7 @@ func (c *Cluster) refuse(u *member, m *machine, first bool) []problem {
 		return k.found
 	}
 	_ = c.machineID(k, u, m, false) && c.metadata(k, u, m) && c.machineOf(k, u, m) &&
-		c.conflicts(k, u, m) && c.refused(k, u, m)
+		c.conflicts(k, u, m) && c.taken(k, u, m) && c.suits(k, u, m)
 	return k.found
 }
 
@@ -82,7 +89,7 @@ func (c *Cluster) refuse(u *member, m *machine, first bool) []problem {
 func (c *Cluster) expel(u *member, m *machine) []problem {
 	k := &checks{first: true}
 	_ = c.machineID(k, u, m, true) && c.metadata(k, u, m) && c.peersElsewhere(k, u, m) &&
-		c.yields(k, u, m) && c.refused(k, u, m)
+		c.yields(k, u, m) && c.taken(k, u, m) && c.suits(k, u, m)
 	return k.found
 }
 
@@ -267,9 +274,21 @@ func (c *Cluster) rivals(u *member, m *machine) []unit.Name {
 	return found
 }
 
-func (c *Cluster) refused(k *checks, u *member, m *machine) bool {
-	if p, ok := m.refused[u.Name]; ok {
-		return k.add(p.rule, p.detail)
+func (c *Cluster) taken(k *checks, u *member, m *machine) bool {
+	if path, ok := m.taken[u.Name]; ok {
+		return k.add(RuleNameTaken, "has the name for itself in "+path)
+	}
+	return true
+}
+
+// suits looks at m's systemd: whether it knows what is in u's file, and whether
+// one of its version was seen to have something against that.
+func (c *Cluster) suits(k *checks, u *member, m *machine) bool {
+	if u.Systemd > m.systemd && m.systemd > 0 {
+		return k.add(RuleSystemd, fmt.Sprintf("runs systemd %d, and the unit needs %d", m.systemd, u.Systemd))
+	}
+	if why, ok := u.Unfit[m.Systemd]; ok {
+		return k.add(RuleUnfit, why)
 	}
 	return true
 }

@@ -28,6 +28,7 @@ type checked struct {
 	parsed     map[unit.Name]*unit.File // of changes that bring a file
 	fresh      []Change                 // those whose file is new to the unit, once check was content
 	verifiedBy map[unit.Hash]string     // the version of the systemd that had nothing against a file
+	needs      map[unit.Hash]int        // the oldest systemd that does for a file
 	notes      []string
 }
 
@@ -44,7 +45,7 @@ func checkApply(a Apply) (*checked, error) {
 			return nil, badRequest("apply: file %s has the hash %s; send it again", hash.Short(), unit.HashOf(src).Short())
 		}
 	}
-	c := &checked{Apply: a, parsed: map[unit.Name]*unit.File{}, verifiedBy: map[unit.Hash]string{}}
+	c := &checked{Apply: a, parsed: map[unit.Name]*unit.File{}, verifiedBy: map[unit.Hash]string{}, needs: map[unit.Hash]int{}}
 	seen := map[unit.Name]bool{}
 	for _, change := range a.Changes {
 		if err := c.checkChange(change); err != nil {
@@ -140,7 +141,7 @@ func (c *checked) planChange(view registry.View, change Change, known trace, who
 		return s, err
 	}
 	next := proto.CloneOf(old)
-	next.File, next.AllowUnknown, next.VerifiedBy = string(file.hash), file.allowUnknown, file.verifiedBy
+	next.File, next.AllowUnknown, next.VerifiedBy, next.NeedsSystemd = string(file.hash), file.allowUnknown, file.verifiedBy, file.needs
 	if change.Target != "" {
 		next.Target, _ = parseTarget(change.Target)
 	} else if !present || leaving || next.Target == registry.Target_TARGET_UNSPECIFIED {
@@ -151,7 +152,7 @@ func (c *checked) planChange(view registry.View, change Change, known trace, who
 	}
 	// Asking for a state once more counts: a unit that ended is started again.
 	asked := change.Target == TargetLoaded || change.Target == TargetLaunched || change.Restart
-	if present && !asked && next.File == old.GetFile() && next.Target == old.GetTarget() {
+	if present && !asked && next.File == old.GetFile() && next.Target == old.GetTarget() && next.AllowUnknown == old.GetAllowUnknown() {
 		s.result = old
 		return s, nil
 	}
@@ -175,10 +176,11 @@ type accepted struct {
 	hash         unit.Hash
 	allowUnknown bool
 	verifiedBy   string
+	needs        uint32
 }
 
 func acceptedOf(u *registry.Unit) accepted {
-	return accepted{unit.Hash(u.GetFile()), u.GetAllowUnknown(), u.GetVerifiedBy()}
+	return accepted{unit.Hash(u.GetFile()), u.GetAllowUnknown(), u.GetVerifiedBy(), u.GetNeedsSystemd()}
 }
 
 // resolveFile says which file the unit has after the change.
@@ -189,13 +191,15 @@ func (c *checked) resolveFile(view registry.View, change Change, old *registry.U
 		return acceptedOf(old), nil
 	case !known && change.Existing, !known && (change.Restart || change.Target == TargetGone):
 		return accepted{}, unknownUnit(change.Name)
+	case known && change.File == present && c.AllowUnknown:
+		return accepted{hash: present, allowUnknown: true, verifiedBy: old.GetVerifiedBy()}, nil
 	case known && (change.File == "" || change.File == present):
 		return acceptedOf(old), nil
 	case known && !change.Replace && present != "":
 		return accepted{}, conflict("%s: the cluster has it with another file (%s, not %s); compare with clusterctl cat %s, "+
 			"then give --replace to change it", change.Name, present.Short(), change.File.Short(), change.Name)
 	case change.File != "":
-		return accepted{change.File, c.AllowUnknown, c.verifiedBy[change.File]}, c.checkKnownFile(view, change.Name, change.File)
+		return accepted{change.File, c.AllowUnknown, c.verifiedBy[change.File], uint32(c.needs[change.File])}, c.checkKnownFile(view, change.Name, change.File)
 	}
 	template, ok := change.Name.Template()
 	if !ok {
@@ -362,6 +366,9 @@ func (s *Server) apply(ctx context.Context, c *Control, a Apply, who string) (*A
 
 // check looks at the files by itself, then has a machine's systemd do so.
 func (s *Server) check(ctx context.Context, c *Control, want *checked, view registry.View) error {
+	if !want.brings(view) {
+		return nil
+	}
 	fleet := newFleet(view)
 	if err := want.check(view, fleet); err != nil {
 		return err

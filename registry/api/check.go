@@ -49,9 +49,19 @@ func (c *checked) check(view registry.View, fleet fleet) error {
 		if len(f.Keys("Install")) > 0 {
 			note(change.File, "[Install]", fmt.Sprintf("%s: [Install] is not enabled on machines; the cluster starts units itself", change.Name))
 		}
+		if _, known := c.needs[change.File]; !known && !c.AllowUnknown {
+			c.needs[change.File] = container.Needs(change.Name, f)
+		}
 		c.fresh = append(c.fresh, change)
 	}
 	return nil
+}
+
+// brings says whether there is a file that is new to its unit.
+func (c *checked) brings(view registry.View) bool {
+	return slices.ContainsFunc(c.Changes, func(change Change) bool {
+		return c.parsed[change.Name] != nil && !isFileOf(view, change.Name, change.File)
+	})
 }
 
 // isFileOf says whether a unit has the file already.
@@ -75,7 +85,7 @@ func checkFile(name unit.Name, f *unit.File, fleet fleet, allowUnknown bool) []u
 	same := func(p unit.Problem) func(unit.Problem) bool {
 		return func(q unit.Problem) bool { return q.Line == p.Line && q.Warning == p.Warning }
 	}
-	versions := byVersion(fleet.candidates(name, f))
+	versions := fleet.candidates(name, f).versions
 	if len(versions) == 0 {
 		return check(0)
 	}

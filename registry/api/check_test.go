@@ -106,10 +106,18 @@ func TestFilesAreCheckedForTheMachinesTheyMayComeTo(t *testing.T) {
 			t.Errorf("%s: got\n%s\nwant\n%s", tt.name, got, tt.want)
 		}
 	}
-	for text, want := range map[string]int{"252": 252, "": 0, "v252": 0, "256~rc1": 256} {
-		if got := systemdVersion(text); got != want {
-			t.Errorf("systemd %q is %d, want %d", text, got, want)
-		}
+	// The way on that it names is one.
+	file := newer + "# once more\n"
+	if r.file("two.service", file, Apply{}); r.unit("two.service").NeedsSystemd != 247 {
+		t.Errorf("it needs systemd %d, want 247", r.unit("two.service").NeedsSystemd)
+	}
+	r.file("two.service", file, Apply{AllowUnknown: true})
+	if u := r.unit("two.service"); u.NeedsSystemd != 0 || !u.AllowUnknown || u.Generation != 5 {
+		t.Errorf("the same file with what it has allowed: %v", u)
+	}
+	r.file("two.service", file, Apply{})
+	if u := r.unit("two.service"); !u.AllowUnknown || u.Generation != 5 {
+		t.Errorf("the same file once more: %v", u)
 	}
 }
 

@@ -4,16 +4,17 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/clusterd/clusterd/registry"
 	"github.com/clusterd/clusterd/unit"
 )
 
-// fleet is the machines that are alive, as far as checking unit files goes, by
-// id.
-type fleet []runs
+// fleet is the machines that are alive, as far as checking unit files goes.
+type fleet struct {
+	machines []runs      // by id
+	versions []versionOf // of their systemds, the newest first
+}
 
 // runs is a machine and its systemd.
 type runs struct {
@@ -26,7 +27,7 @@ type runs struct {
 }
 
 func newFleet(view registry.View) fleet {
-	var all fleet
+	var all []runs
 	for rec := range view.Range(registry.Prefix(registry.MachinesPrefix)) {
 		id := registry.MachineID(rec.Key[len(registry.MachinesPrefix):])
 		m, err := registry.Decode[registry.Machine](rec)
@@ -40,21 +41,26 @@ func newFleet(view registry.View) fleet {
 		all = append(all, runs{
 			id: id, machine: cmp.Or(m.GetHostname(), id.Short()), hostname: m.GetHostname(),
 			metadata: registry.EffectiveMetadata(m, settings),
-			version:  m.GetFacts()["systemd"], systemd: systemdVersion(m.GetFacts()["systemd"]),
+			version:  m.GetFacts()[registry.FactSystemd], systemd: registry.SystemdNumber(m.GetFacts()[registry.FactSystemd]),
 		})
 	}
-	return all
+	return fleetOf(all)
 }
 
+func fleetOf(machines []runs) fleet { return fleet{machines, byVersion(machines)} }
+
 // candidates are the machines that a unit's MachineID= and MachineMetadata=
-// allow, or all when there is none.
+// allow, or all when there is none. It is all the same when they have one systemd.
 func (all fleet) candidates(name unit.Name, f *unit.File) fleet {
+	if len(all.versions) < 2 {
+		return all
+	}
 	o, err := f.Options(name)
 	if err != nil || o.MachineID == "" && len(o.Requirements) == 0 {
 		return all
 	}
-	var some fleet
-	for _, m := range all {
+	var some []runs
+	for _, m := range all.machines {
 		lacks := func(r unit.Requirement) bool { return r.Lacks(m.metadata) != "" }
 		if strings.HasPrefix(string(m.id), o.MachineID) || m.hostname == o.MachineID {
 			if !slices.ContainsFunc(o.Requirements, lacks) {
@@ -65,7 +71,7 @@ func (all fleet) candidates(name unit.Name, f *unit.File) fleet {
 	if len(some) == 0 {
 		return all
 	}
-	return some
+	return fleetOf(some)
 }
 
 // verifier is the machine whose systemd is to look at a unit's file: here, if the
@@ -73,7 +79,7 @@ func (all fleet) candidates(name unit.Name, f *unit.File) fleet {
 // has the newest. It is false when there is none.
 func (all fleet) verifier(name unit.Name, f *unit.File, here registry.MachineID) (runs, bool) {
 	var best runs
-	for _, m := range all.candidates(name, f) {
+	for _, m := range all.candidates(name, f).machines {
 		if m.systemd > best.systemd || m.systemd == best.systemd && m.id == here {
 			best = m
 		}
@@ -111,9 +117,9 @@ func (all fleet) split(r VerifyRequest, parsed []*unit.File, here registry.Machi
 const askedMax = 3
 
 // like are machines with m's systemd, m first and a few.
-func (all fleet) like(m runs) fleet {
-	few := fleet{m}
-	for _, other := range all {
+func (all fleet) like(m runs) []runs {
+	few := []runs{m}
+	for _, other := range all.machines {
 		if len(few) < askedMax && other.systemd == m.systemd && other.id != m.id {
 			few = append(few, other)
 		}
@@ -139,7 +145,7 @@ func (v versionOf) String() string {
 
 // byVersion groups machines by the systemd they have, the newest first; those
 // that don't say are left out.
-func byVersion(machines fleet) []versionOf {
+func byVersion(machines []runs) []versionOf {
 	var found []versionOf
 	for _, m := range machines {
 		i := slices.IndexFunc(found, func(v versionOf) bool { return v.systemd == m.systemd })
@@ -153,12 +159,4 @@ func byVersion(machines fleet) []versionOf {
 	}
 	slices.SortStableFunc(found, func(a, b versionOf) int { return b.systemd - a.systemd })
 	return found
-}
-
-// systemdVersion is the number that a version such as "252 (252.38-1~deb12u1)"
-// begins with, or 0.
-func systemdVersion(text string) int {
-	digits := strings.IndexFunc(text+" ", func(c rune) bool { return c < '0' || c > '9' })
-	n, _ := strconv.Atoi(text[:digits])
-	return n
 }

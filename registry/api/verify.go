@@ -95,7 +95,7 @@ func verifyNotes(in VerifyRequest, parsed []*unit.File, fleet fleet) (string, er
 		if err := unit.Errors(problems); err != nil {
 			return "", badRequest("%v", err)
 		}
-		anywhere := checkFile(name, f, nil, in.AllowUnknown) // the caller has seen that
+		anywhere := checkFile(name, f, fleetOf(nil), in.AllowUnknown) // the caller has seen that
 		for _, p := range problems {
 			if !slices.Contains(anywhere, p) {
 				fmt.Fprintln(&notes, p)
@@ -125,9 +125,13 @@ func (s *Server) localVerify(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// verifyWait is how long a change waits for a machine's systemd to look at its
-// files. After that the machines look that the units come to.
-const verifyWait = 20 * time.Second
+// verifyWait is how long a change waits for machines' systemds to look at its
+// files, and askWait how long for one of them. After that the machines look that
+// the units come to.
+const (
+	verifyWait = 20 * time.Second
+	askWait    = 6 * time.Second
+)
 
 // verify has systemd look at the files that are new to their units, each on a
 // machine that the unit may come to: this one, if it does. What systemd would
@@ -169,6 +173,8 @@ func (c *checked) verify(ctx context.Context, s *Server, p *picture, fleet fleet
 // ask has one machine's systemd look at files. What is wrong with them is
 // returned, a line each; what is worth a warning is noted.
 func (c *checked) ask(ctx context.Context, at Local, m runs, r VerifyRequest) (bad []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askWait)
+	defer cancel()
 	var out bytes.Buffer
 	if _, err := at.Verify(ctx, r, &out); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -89,4 +90,17 @@ func refusals(err error) []unit.Problem {
 		}
 	}
 	return problems
+}
+
+// Needs is the oldest systemd that ignores nothing of a unit's file, given that
+// the newest known takes all of it; 0 when any does.
+func Needs(name unit.Name, f *unit.File) int {
+	ignores := func(systemd int) bool {
+		return unit.Errors(Check(name, f, unit.CheckOptions{Systemd: systemd})) != nil
+	}
+	const first = 1 // older than all
+	if !ignores(first) || ignores(unit.Newest) {
+		return 0
+	}
+	return first + sort.Search(unit.Newest-first, func(i int) bool { return !ignores(first + i) })
 }

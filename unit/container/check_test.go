@@ -8,6 +8,28 @@ import (
 	"github.com/clusterd/clusterd/unit"
 )
 
+func TestNeeds(t *testing.T) {
+	const start = "[Service]\nExecStart=/bin/true\n"
+	for _, tt := range []struct {
+		name, src string
+		want      int
+	}{
+		{"what was always there", start + "Restart=always\n", 0},
+		{"a setting that came later", start + "ProtectProc=default\n", 247},
+		{"the latest of several", start + "ProtectProc=default\nRestartSteps=5\n", 254},
+		{"a container's service", "[Container]\nImage=a\n[Service]\nRestartSteps=5\n", 254},
+		{"what no systemd has is no question of age", start + "RestartStepps=5\nProtectProc=default\n", 0},
+	} {
+		f, err := unit.Parse("web.service", []byte(tt.src))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Needs("web.service", f); got != tt.want {
+			t.Errorf("%s: needs %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	for _, tt := range []struct{ name, src, want string }{
 		{"a plain unit is checked as ever", "[Service]\nExecStrat=/bin/true\n",
