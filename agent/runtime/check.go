@@ -21,8 +21,6 @@ func check(s *Spec, host Host) error {
 		return fmt.Errorf("name %q: letters, digits, _ . and - only, two at least, a letter or digit first", s.Name)
 	case len(s.Argv) == 0 || s.Argv[0] == "":
 		return errors.New("no command: the image names none; write one behind the image")
-	case s.Notify != "" && !path.IsAbs(s.Notify):
-		return fmt.Errorf("--sdnotify=container: the notification socket %s is no file that can be bound", s.Notify)
 	case !path.IsAbs(s.WorkDir):
 		return fmt.Errorf("working directory %s: must begin with a slash", s.WorkDir)
 	case s.Network == NetworkHost && !host.Root:
@@ -44,6 +42,11 @@ func check(s *Spec, host Host) error {
 	if s.RootFS != "" && host.Root {
 		if err := checkSource(s.RootFS); err != nil {
 			return fmt.Errorf("--rootfs=%w", err)
+		}
+	}
+	if s.Notify != "" {
+		if err := checkNotify(s.Notify, host.UID); err != nil {
+			return fmt.Errorf("--sdnotify=container: %w", err)
 		}
 	}
 	if s.Hostname == "" && len(s.ID) >= 12 {
@@ -148,3 +151,17 @@ func checkSource(source string) error {
 	}
 	return nil
 }
+
+// checkNotify lets a container have systemd's notification socket, the system's
+// or that of the user we are, and no other: the name comes from the environment,
+// where a unit can put that of any socket.
+func checkNotify(socket string, uid int) error {
+	own := fmt.Sprintf("/run/user/%d/systemd/notify", uid)
+	if socket == systemNotify || socket == own {
+		return nil
+	}
+	return fmt.Errorf("NOTIFY_SOCKET leads to %s, which is not systemd's (%s or %s); leave that variable to systemd: take it out of Environment= and the like",
+		socket, systemNotify, own)
+}
+
+const systemNotify = "/run/systemd/notify"

@@ -207,8 +207,8 @@ func (l *launch) do(step Step) error {
 		return err
 	case makeTree:
 		take, attr := tree, uint64(unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
-		if step.Volume {
-			take = volumeTree
+		if step.Resolved {
+			take = resolvedTree
 		}
 		if step.ReadOnly {
 			attr |= unix.MOUNT_ATTR_RDONLY

@@ -17,9 +17,9 @@ func tree(source string, userns int, attr uint64) (fd int, err error) {
 	return treeAt(unix.AT_FDCWD, source, source, userns, attr)
 }
 
-// volumeTree is tree for a volume. Its source was resolved and found harmless;
-// whoever owns a directory on the way may have put a link there since.
-func volumeTree(source string, userns int, attr uint64) (fd int, err error) {
+// resolvedTree is tree for a source that was resolved and found harmless: whoever
+// owns a directory on the way may have put a link there since.
+func resolvedTree(source string, userns int, attr uint64) (fd int, err error) {
 	at, err := unix.Openat2(unix.AT_FDCWD, source, &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS,
 	})

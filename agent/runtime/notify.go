@@ -3,6 +3,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"path"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,6 +12,19 @@ import (
 // barrierMax is how long we wait for systemd to have read what we told it. It
 // may be busy starting hundreds of units; TimeoutStartSec= ends us before.
 const barrierMax = 2 * time.Minute
+
+// PrepareNotify returns the file that NOTIFY_SOCKET names, whatever links lead
+// there, for [Spec.Notify].
+func PrepareNotify(socket string) (string, error) {
+	if !path.IsAbs(socket) {
+		return socket, nil // no file; Make refuses it
+	}
+	real, err := resolve(socket)
+	if err != nil {
+		return "", fmt.Errorf("NOTIFY_SOCKET=%s: %w", socket, err)
+	}
+	return real, nil
+}
 
 // dialNotify connects to systemd's notification socket. The descriptor is given
 // to the child by the clone, so that it can say READY=1 with no path to anything.

@@ -95,10 +95,10 @@ func (p *Plan) parentSteps(host Host) {
 			add(makeTree{Name: "root", Source: s.RootFS, Mapped: p.UserNS})
 		}
 		for i, v := range s.Volumes {
-			add(makeTree{Name: volumeName(i), Source: v.Source, Mapped: p.UserNS, ReadOnly: v.ReadOnly, NoExec: v.NoExec, Volume: true})
+			add(makeTree{Name: volumeName(i), Source: v.Source, Mapped: p.UserNS, ReadOnly: v.ReadOnly, NoExec: v.NoExec, Resolved: true})
 		}
-		if s.Notify != "" { // whose ids are nobody's in there; everybody may write to it
-			add(makeTree{Name: "notify", Source: s.Notify})
+		if s.Notify != "" { // whose ids are nobody's in there; everybody may write to it, read-only or not
+			add(makeTree{Name: "notify", Source: s.Notify, ReadOnly: true, Resolved: true})
 		}
 	}
 	add(lookUpUser{s.User, s.Groups})
@@ -193,7 +193,7 @@ func (p *Plan) ownTrees(add func(...Step)) {
 		add(cloneTree{Name: volumeName(i), Path: v.Source, ReadOnly: v.ReadOnly, NoExec: v.NoExec})
 	}
 	if s.Notify != "" {
-		add(cloneTree{Name: "notify", Path: s.Notify})
+		add(cloneTree{Name: "notify", Path: s.Notify, ReadOnly: true})
 	}
 }
 

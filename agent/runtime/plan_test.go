@@ -2,6 +2,8 @@ package runtime
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -129,7 +131,7 @@ func TestMake(t *testing.T) {
 			name:   "a program that tells systemd itself is given the socket, and nothing is said for it",
 			spec:   func(s *Spec) { s.Notify = "/run/systemd/notify" },
 			host:   func(h *Host) { h.HandOver = true },
-			has:    []string{"make notify: /run/systemd/notify\n", "tell systemd MAINPID=", "mount notify on /dev/notify", "execve"},
+			has:    []string{"make notify: /run/systemd/notify, read-only\n", "tell systemd MAINPID=", "mount notify on /dev/notify", "execve"},
 			hasNot: []string{"READY=1"},
 		},
 		{
@@ -194,7 +196,12 @@ func TestMakeRefuses(t *testing.T) {
 		{"a setting of the machine's network", func(s *Spec) { s.Network, s.Sysctls = "host", []Sysctl{{"net.ipv4.ip_forward", "1"}} }, true, "with --network=host that is the machine's"},
 		{"a path for a setting", func(s *Spec) { s.Sysctls = []Sysctl{{"net../../kernel/panic", "1"}} }, true, "write it with dots"},
 		{"a device over /dev", func(s *Spec) { s.Devices = []Device{{Source: "/dev/fuse", Target: "/dev"}} }, true, "can't be covered"},
-		{"an abstract notification socket", func(s *Spec) { s.Notify = "@systemd" }, true, "is no file that can be bound"},
+		{"B-10: D-Bus's for systemd's notification socket", func(s *Spec) { s.Notify = "/run/dbus/system_bus_socket" }, true, "NOTIFY_SOCKET leads to /run/dbus/system_bus_socket, which is not systemd's"},
+		{"B-10: clusterd's for it", func(s *Spec) { s.Notify = "/run/clusterd/api.sock" }, true, "take it out of Environment="},
+		{"B-10: systemd's control socket for it", func(s *Spec) { s.Notify = "/run/systemd/private" }, true, "which is not systemd's (/run/systemd/notify"},
+		{"B-10: a notification socket, spelled so as to lead elsewhere", func(s *Spec) { s.Notify = "/run/systemd/notify/../private" }, true, "which is not systemd's"},
+		{"a notification socket of somebody else's", func(s *Spec) { s.Notify = "/run/user/1000/systemd/notify" }, true, "which is not systemd's (/run/systemd/notify or /run/user/0/systemd/notify)"},
+		{"an abstract notification socket", func(s *Spec) { s.Notify = "@systemd" }, true, "which is not systemd's"},
 		{"groups without root", func(s *Spec) { s.Layers, s.RootFS, s.Groups = nil, "/r", []string{"7"} }, false, "leave --group-add out"},
 		{"an image without root", func(s *Spec) {}, false, "--rootfs DIR"},
 		{"another user without root", func(s *Spec) { s.Layers, s.RootFS, s.User = nil, "/r", "7" }, false, "leave --user out"},
@@ -219,6 +226,34 @@ func TestB10_ControlSocketsAreRefused(t *testing.T) {
 	} {
 		if err := checkSource(source); (err == nil) != ok {
 			t.Errorf("%s: %v, want allowed: %v", source, err, ok)
+		}
+	}
+}
+
+func TestPrepareNotifyFollowsLinks(t *testing.T) {
+	dir := t.TempDir()
+	for link, to := range map[string]string{"run": "/run", "socket": "run/nowhere", "notify": "notify2", "notify2": "target"} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "target"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for socket, want := range map[string]string{
+		dir + "/run/dbus/system_bus_socket": "/run/dbus/system_bus_socket",
+		dir + "/notify":                     real + "/target",
+		dir + "/socket":                     "leads nowhere",
+		"/run/systemd/notify":               "/run/systemd/notify",
+		"@systemd":                          "@systemd",
+	} {
+		got, err := PrepareNotify(socket)
+		if got != want && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %q, %v; want %s", socket, got, err, want)
 		}
 	}
 }

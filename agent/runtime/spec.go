@@ -57,7 +57,7 @@ type Spec struct {
 	Remove      bool          // nothing is kept after it has ended
 	Stdin       bool          // pass standard input on; otherwise it is empty
 
-	Notify     string // socket by which the program itself says READY=1; empty: it is once it runs
+	Notify     string // systemd's socket, by which the program itself says READY=1; empty: it is once it runs
 	ListenFDs  int    // descriptors 3, 4, … handed on as systemd's LISTEN_FDS
 	Unit       string // the systemd unit it runs in, and that unit's invocation
 	Invocation string

@@ -24,7 +24,7 @@ type (
 		Mapped   bool
 		ReadOnly bool
 		NoExec   bool
-		Volume   bool // Source is resolved: no link may be on the way
+		Resolved bool // no link may be on the way to Source
 	}
 	lookUpUser struct {
 		User   string

@@ -262,8 +262,7 @@ func (o *runOptions) complete(dir *runtime.Dir, img *image.Image, command []stri
 	if s.Env, err = o.environment(config.Env); err != nil {
 		return err
 	}
-	o.fromSystemd()
-	return nil
+	return o.fromSystemd()
 }
 
 func (o *runOptions) check() error {
@@ -421,14 +420,16 @@ func has(env []string, name string) bool {
 // the sockets it opened for us. NOTIFY_SOCKET stays here, as the first process
 // has been reported ready when it runs, unless it is to say so itself; then it
 // may keep the watchdog quiet, too.
-func (o *runOptions) fromSystemd() {
+func (o *runOptions) fromSystemd() (err error) {
 	s := &o.spec
 	s.Unit, s.Invocation = ownUnit(), os.Getenv("INVOCATION_ID")
 	if s.Unit == "" {
 		s.Invocation = ""
 	}
 	if o.notify == "container" && os.Getenv("NOTIFY_SOCKET") != "" {
-		s.Notify = os.Getenv("NOTIFY_SOCKET")
+		if s.Notify, err = runtime.PrepareNotify(os.Getenv("NOTIFY_SOCKET")); err != nil {
+			return fmt.Errorf("--sdnotify=container: %w", err)
+		}
 		s.Env = runtime.SetEnv(s.Env, "NOTIFY_SOCKET", runtime.NotifySocket)
 		if usec := os.Getenv("WATCHDOG_USEC"); usec != "" {
 			s.Env = runtime.SetEnv(s.Env, "WATCHDOG_USEC", usec)
@@ -436,11 +437,11 @@ func (o *runOptions) fromSystemd() {
 		}
 	}
 	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
-		return
+		return nil
 	}
 	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
 	if err != nil || n < 1 || n > 1000 {
-		return
+		return nil
 	}
 	s.ListenFDs = n
 	s.Env = runtime.SetEnv(s.Env, "LISTEN_FDS", strconv.Itoa(n))
@@ -448,6 +449,7 @@ func (o *runOptions) fromSystemd() {
 	if names := os.Getenv("LISTEN_FDNAMES"); names != "" {
 		s.Env = runtime.SetEnv(s.Env, "LISTEN_FDNAMES", names)
 	}
+	return nil
 }
 
 // ownUnit returns the systemd service this process runs in, by its cgroup.

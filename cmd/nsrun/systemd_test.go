@@ -252,9 +252,13 @@ func TestB03_MissingOrForbiddenProgramFailsTheStart(t *testing.T) {
 // is in there, and nsrun says nothing. busybox' logger writes to /dev/log.
 func TestProgramSaysItselfThatItIsReady(t *testing.T) {
 	m := newManager(t)
-	cmd := m.command([]string{"NOTIFY_SOCKET=" + filepath.Join(m.dir, "notify"), "WATCHDOG_USEC=5000000"},
-		m.run("--rm", "--sdnotify=container", "sh", "-c", `ln -s "$NOTIFY_SOCKET" /dev/log; logger "READY=1 of $WATCHDOG_PID, $WATCHDOG_USEC"`)...)
-	// The socket is everybody's, as systemd's is.
+	cmd := m.command([]string{"NOTIFY_SOCKET=/run/systemd/notify", "WATCHDOG_USEC=5000000"},
+		m.run("--rm", "--sdnotify=container", "--userns=host", "sh", "-c", `chmod 600 "$NOTIFY_SOCKET"; ln -s "$NOTIFY_SOCKET" /dev/log; logger "READY=1 of $WATCHDOG_PID, $WATCHDOG_USEC"`)...)
+	// Only systemd's own socket will do: for this process alone, ours is in its place.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	cmd.Args[2] = "mount -t tmpfs none /run && mkdir /run/systemd && : >/run/systemd/notify && mount --bind '" +
+		filepath.Join(m.dir, "notify") + "' /run/systemd/notify && " + cmd.Args[2]
+	// The socket is everybody's, as systemd's is, and the container can't change that.
 	if err := os.Chmod(filepath.Join(m.dir, "notify"), 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -280,6 +284,9 @@ func TestProgramSaysItselfThatItIsReady(t *testing.T) {
 	reap(t, pid)
 	if len(said) != 3 || !strings.HasSuffix(strings.TrimSpace(said[2]), "READY=1 of 1, 5000000") {
 		t.Errorf("systemd was told %q; want MAINPID=, BARRIER=1 and what the program says\n%s", said, m.output)
+	}
+	if info, err := os.Stat(filepath.Join(m.dir, "notify")); err != nil || info.Mode().Perm() != 0o777 {
+		t.Errorf("the machine's socket afterwards: %v, %v; want it as it was", info, err)
 	}
 }
 
