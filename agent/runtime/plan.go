@@ -197,7 +197,9 @@ func (p *Plan) ownTrees(add func(...Step)) {
 	}
 }
 
-// devices are bound from the machine: a user name-space can't make nodes.
+// devices are bound from the machine: a user name-space can't make nodes. They,
+// too, are bound read-only: a device can be written to all the same, but root
+// inside, which may be root outside, can't change the modes of the machine's.
 var devices = []string{"full", "null", "random", "tty", "urandom", "zero"}
 
 // makeSystem makes the kernel's file systems and the devices, attached to
@@ -225,10 +227,10 @@ func (p *Plan) makeSystem(host Host, add func(...Step)) {
 		add(makeFS{Name: "cgroup", Type: "cgroup2", Attr: "ro," + plain})
 	}
 	for _, d := range devices {
-		add(cloneTree{Name: "dev/" + d, Path: "/dev/" + d})
+		add(cloneTree{Name: "dev/" + d, Path: "/dev/" + d, ReadOnly: true})
 	}
 	for i, d := range p.Spec.Devices {
-		add(cloneTree{Name: deviceName(i), Path: d.Source})
+		add(cloneTree{Name: deviceName(i), Path: d.Source, ReadOnly: true})
 	}
 	if len(host.ProcDirs) > 0 {
 		add(makeFS{Name: "nothing", Type: "tmpfs", Options: "mode=0555", Attr: "ro," + plain})

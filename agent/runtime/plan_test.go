@@ -112,7 +112,7 @@ func TestMake(t *testing.T) {
 			},
 			has: []string{
 				"look up user root, with groups 44 video too, in the root's", "make shm: tmpfs (nosuid,nodev,noexec;mode=1777,size=1048576)",
-				"take /dev/fuse", "take /dev/snd", "pivot_root", "mount dev on /dev", "set net.core.somaxconn to 9", "make /proc/sys read-only",
+				"take /dev/null, read-only\n", "take /dev/fuse, read-only\n", "take /dev/snd, read-only\n", "pivot_root", "mount dev on /dev", "set net.core.somaxconn to 9", "make /proc/sys read-only",
 				"mount device 1 on /dev/fuse\n", "mount device 2 on /dev/snd\n",
 			},
 		},
