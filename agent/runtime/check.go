@@ -69,6 +69,9 @@ func check(s *Spec, host Host) error {
 		if err := checkTarget(d.Target); err != nil {
 			return fmt.Errorf("--device: %w", err)
 		}
+		if name := ownDevice(d.Target); name != "" {
+			return fmt.Errorf("--device: %s: %s is the container's own; choose another place: --device=%s:/dev/NAME", d.Target, name, d.Source)
+		}
 	}
 	for _, c := range s.Sysctls {
 		if err := checkSysctl(c.Name, s.Network); err != nil {
@@ -113,6 +116,18 @@ func checkTarget(target string) error {
 		return fmt.Errorf("%s: can't be covered; choose a directory below it", target)
 	}
 	return nil
+}
+
+// ownDevices are what each container has in /dev beside its devices.
+var ownDevices = strings.Fields("core fd mqueue notify ptmx pts shm stderr stdin stdout")
+
+// ownDevice returns which of those a device would cover, or lie in.
+func ownDevice(target string) string {
+	rest, ok := strings.CutPrefix(path.Clean(target), "/dev/")
+	if top, _, _ := strings.Cut(rest, "/"); ok && slices.Contains(ownDevices, top) {
+		return "/dev/" + top
+	}
+	return ""
 }
 
 // controlPaths are the sockets, and the directories that hold them, by which a

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -163,6 +165,10 @@ func PrepareDevices(devices []Device, hostIDs bool) ([]Device, error) {
 			return nil, fmt.Errorf("device %s: %w", d.Source, err)
 		case !strings.HasPrefix(real, "/dev/"), info.Mode()&os.ModeDevice == 0 && !info.IsDir():
 			return nil, fmt.Errorf("device %s: no device and no directory below /dev; bind it: --volume", d.Source)
+		case info.IsDir() && !holdsDevices(real, info):
+			return nil, fmt.Errorf("device %s: no directory of devices but one that the machine's programs share, terminals or memory; a container has its own; leave it out, or name one device in it", d.Source)
+		case isMemory(info):
+			return nil, fmt.Errorf("device %s: is the machine's whole memory, or all its ports, and so the machine; name the one device that the program is for", d.Source)
 		case !info.IsDir() && !hostIDs && info.Mode().Perm()&0o006 != 0o006:
 			// Its owner and group are nobody in there, and devtmpfs maps no ids.
 			return nil, fmt.Errorf("device %s: only its owner and group may use it (%s), and in a user name-space a container is neither; give that up: --userns=host",
@@ -172,6 +178,24 @@ func PrepareDevices(devices []Device, hostIDs bool) ([]Device, error) {
 		there = append(there, d)
 	}
 	return there, nil
+}
+
+// sharedDirs of /dev hold what programs make, even where they are no mounts.
+var sharedDirs = []string{"hugepages", "mqueue", "pts", "shm"}
+
+// holdsDevices says whether a directory below /dev is a part of that, with the
+// nodes that the kernel and udev make.
+func holdsDevices(dir string, info os.FileInfo) bool {
+	top, _, _ := strings.Cut(strings.TrimPrefix(dir, "/dev/"), "/")
+	dev, err := os.Stat("/dev")
+	return err == nil && !slices.Contains(sharedDirs, top) && info.Sys().(*syscall.Stat_t).Dev == dev.Sys().(*syscall.Stat_t).Dev
+}
+
+// isMemory says whether a node, by whatever name, is /dev/mem, kmem or port: no
+// capability should be all that is between a container and those.
+func isMemory(info os.FileInfo) bool {
+	whole := []uint64{unix.Mkdev(1, 1), unix.Mkdev(1, 2), unix.Mkdev(1, 4)}
+	return info.Mode()&os.ModeCharDevice != 0 && slices.Contains(whole, info.Sys().(*syscall.Stat_t).Rdev)
 }
 
 // resolve follows all links of an absolute path; its end need not exist.
