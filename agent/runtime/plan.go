@@ -303,6 +303,7 @@ func (p *Plan) attachUser(host Host, add func(...Step)) (inDev []Step) {
 	for _, m := range mounts {
 		taken[m.Target] = true
 		if strings.HasPrefix(m.Target, "/dev/") {
+			m.Strict = true // /proc and /sys are there by then: see childSteps
 			inDev = append(inDev, m)
 			continue
 		}
