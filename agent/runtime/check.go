@@ -52,6 +52,48 @@ func check(s *Spec, host Host) error {
 	if s.Hostname == "" && len(s.ID) >= 12 {
 		s.Hostname = s.ID[:12]
 	}
+	if err := checkMounts(s); err != nil {
+		return err
+	}
+	if err := s.checkLines(); err != nil {
+		return err
+	}
+	for _, c := range s.Sysctls {
+		if err := checkSysctl(c.Name, s.Network); err != nil {
+			return fmt.Errorf("--sysctl=%s=%s: %w", c.Name, c.Value, err)
+		}
+	}
+	return nil
+}
+
+// checkLines keeps what is written into a line of /etc/hosts or resolv.conf from
+// being more than that.
+func (s *Spec) checkLines() error {
+	if s.Hostname != "" && !OneWord(s.Hostname) {
+		return fmt.Errorf("--hostname=%q: is not one word, as /etc/hosts needs it; write letters, digits, - and dots", s.Hostname)
+	}
+	for _, line := range s.Names.Hosts {
+		for _, word := range strings.FieldsFunc(line, func(c rune) bool { return c == ' ' || c == '\t' }) {
+			if !OneWord(word) {
+				return fmt.Errorf("--add-host: %q: no line of /etc/hosts can say that; write NAME:ADDRESS", line)
+			}
+		}
+	}
+	for _, word := range slices.Concat(s.Names.Servers, s.Names.Search, s.Names.Options) {
+		if !OneWord(word) {
+			return fmt.Errorf("--dns, --dns-search, --dns-option: %q is not one word; write the flag once for each", word)
+		}
+	}
+	return nil
+}
+
+// OneWord reports whether s can stand in a line of /etc/hosts or resolv.conf as
+// one word: it has no white space, control character or comment in it.
+func OneWord(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c == 0x7f || c == '#' })
+}
+
+func checkMounts(s *Spec) error {
 	for _, v := range s.Volumes {
 		if err := checkTarget(v.Target); err != nil {
 			return fmt.Errorf("volume %s: %w", v.Source, err)
@@ -71,11 +113,6 @@ func check(s *Spec, host Host) error {
 		}
 		if name := ownDevice(d.Target); name != "" {
 			return fmt.Errorf("--device: %s: %s is the container's own; choose another place: --device=%s:/dev/NAME", d.Target, name, d.Source)
-		}
-	}
-	for _, c := range s.Sysctls {
-		if err := checkSysctl(c.Name, s.Network); err != nil {
-			return fmt.Errorf("--sysctl=%s=%s: %w", c.Name, c.Value, err)
 		}
 	}
 	return nil

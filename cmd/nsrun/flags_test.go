@@ -266,6 +266,7 @@ func TestAddresses(t *testing.T) {
 	for s, want := range map[string]bool{
 		"1.2.3.4": true, "255.255.255.255": true, "::": true, "::1": true, "fe80::1%eth0": true, "::ffff:1.2.3.4": true,
 		"": false, "1.2.3": false, "1.2.3.256": false, "01.2.3.4": false, "a.b.c.d": false, "host": false, "a:b": false, "::x": false,
+		"::1%a\nnameserver 6.6.6.6": false, "::1%": false, "fe80::1%eth0 b": false,
 	} {
 		if isAddress(s) != want {
 			t.Errorf("%q: %v, want %v", s, !want, want)

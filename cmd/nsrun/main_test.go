@@ -77,6 +77,7 @@ func runScripts(t *testing.T, dir, overlay string) {
 			e.Setenv(name, value)
 			e.Setenv("NSRUN_DIR", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("NSRUN_OVERLAY", overlay)
+			e.Setenv("NL", "\n")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},

@@ -36,12 +36,7 @@ func (o *runOptions) outside() (err error) {
 	}
 	for _, address := range s.Names.Servers {
 		if !isAddress(address) {
-			return usageError{fmt.Errorf("--dns=%s: that is no address", address)}
-		}
-	}
-	for _, word := range append(append([]string{}, s.Names.Search...), s.Names.Options...) {
-		if word == "" || strings.ContainsAny(word, " \t\n") {
-			return usageError{fmt.Errorf("--dns-search, --dns-option: %q is not one word", word)}
+			return usageError{fmt.Errorf("--dns=%q: that is no address", address)}
 		}
 	}
 	s.Zone, err = zone(o.zone)
@@ -61,7 +56,7 @@ func hostsLine(arg string) (string, error) {
 		return "", errors.New("there is no gateway to the machine; with --network=host it is 127.0.0.1")
 	case !isAddress(address):
 		return "", fmt.Errorf("%q is no address", address)
-	case strings.ContainsAny(arg[:at], " \t\n#"):
+	case !runtime.OneWord(arg[:at]):
 		return "", fmt.Errorf("%q is no host name", arg[:at])
 	}
 	return address + "\t" + strings.ReplaceAll(arg[:at], ";", " "), nil
@@ -70,8 +65,8 @@ func hostsLine(arg string) (string, error) {
 // isAddress says whether s looks like an IP address. (Package netip does it
 // better, and costs every start of a container.)
 func isAddress(s string) bool {
-	if s, _, _ := strings.Cut(s, "%"); strings.Count(s, ":") >= 2 {
-		return strings.Trim(s, "0123456789abcdefABCDEF:.") == ""
+	if s, zone, zoned := strings.Cut(s, "%"); strings.Count(s, ":") >= 2 {
+		return strings.Trim(s, "0123456789abcdefABCDEF:.") == "" && (!zoned || runtime.OneWord(zone))
 	}
 	parts := strings.Split(s, ".")
 	for _, p := range parts {
