@@ -50,8 +50,12 @@ func overlay(step makeOverlay, dir string, userns int, owner uint32) (fd int, sp
 // makeOver takes the layers, hands them to an overlay by set, and makes that.
 // The layers must stay open until then, for closing them unmounts them.
 func makeOver(step makeOverlay, dir string, userns int, owner uint32, set func(fs int, lower []int, own int) error) (fd int, spent []int, err error) {
+	take := tree
+	if step.Resolved {
+		take = resolvedTree
+	}
 	for i := len(step.Layers) - 1; i >= 0; i-- { // top first
-		layer, err := tree(step.Layers[i], userns, 0)
+		layer, err := take(step.Layers[i], userns, 0)
 		if err != nil {
 			return -1, spent, err
 		}

@@ -90,9 +90,9 @@ func (p *Plan) parentSteps(host Host) {
 		case len(s.Layers) > 0:
 			add(makeOverlay{Layers: s.Layers, Mapped: p.UserNS, ByPath: host.LayersByPath, Volatile: s.Remove})
 		case s.RootOverlay:
-			add(makeOverlay{Layers: []string{s.RootFS}, Mapped: p.UserNS, ByPath: host.LayersByPath, Volatile: s.Remove})
+			add(makeOverlay{Layers: []string{s.RootFS}, Resolved: true, Mapped: p.UserNS, ByPath: host.LayersByPath, Volatile: s.Remove})
 		default:
-			add(makeTree{Name: "root", Source: s.RootFS, Mapped: p.UserNS})
+			add(makeTree{Name: "root", Source: s.RootFS, Mapped: p.UserNS, Resolved: true})
 		}
 		for i, v := range s.Volumes {
 			add(makeTree{Name: volumeName(i), Source: v.Source, Mapped: p.UserNS, ReadOnly: v.ReadOnly, NoExec: v.NoExec, Resolved: true})

@@ -267,6 +267,37 @@ func TestPrepareNotifyFollowsLinks(t *testing.T) {
 	}
 }
 
+// TestNoLinkSinceTheCheck: whoever owns a directory on the way to what is bound
+// may put a link there after it was found harmless.
+func TestNoLinkSinceTheCheck(t *testing.T) {
+	for _, overlay := range []bool{false, true} {
+		spec := webSpec()
+		spec.Layers, spec.Image, spec.RootFS, spec.RootOverlay = nil, "", "/srv/root", overlay
+		spec.Volumes, spec.Notify = []Volume{{Source: "/srv/a", Target: "/a"}}, systemNotify
+		p, err := Make(spec, rootHost())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range p.Parent {
+			if s, ok := step.(makeTree); ok && !s.Resolved {
+				t.Errorf("%s: would follow a link", s)
+			}
+			if s, ok := step.(makeOverlay); ok && !s.Resolved {
+				t.Errorf("%s: would follow a link", s)
+			}
+		}
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("/", link); err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range []string{link, link + "/run"} {
+		if _, err := resolvedTree(source, -1, 0); err == nil || !strings.Contains(err.Error(), "put a symbolic link there") {
+			t.Errorf("%s: %v, want it refused for its link", source, err)
+		}
+	}
+}
+
 func TestCapabilities(t *testing.T) {
 	for _, row := range []struct{ add, drop, want string }{
 		{"", "", "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT SETFCAP"},

@@ -28,7 +28,7 @@ type Spec struct {
 	Image       string   // as the user wrote it; empty with RootFS
 	Digest      string   // of the image, for the record
 	Layers      []string // unpacked layers, bottom first; the writable layer comes on top
-	RootFS      string   // or: a plain directory to run in
+	RootFS      string   // or: a plain directory to run in, absolute, with no link on the way to it
 	RootOverlay bool     // put a writable layer over RootFS instead of writing into it
 
 	Argv     []string // program and arguments; a program without a slash is looked up in Env's PATH

@@ -14,6 +14,7 @@ type (
 	mapIDs      struct{ Range bool }
 	makeOverlay struct {
 		Layers   []string // bottom first
+		Resolved bool     // no link may be on the way to them
 		Mapped   bool
 		ByPath   bool
 		Volatile bool // nothing written will be needed: spare the disk, at the end, too

@@ -229,9 +229,10 @@ func (o *runOptions) complete(dir *runtime.Dir, img *image.Image, command []stri
 		if info, err := os.Stat(s.RootFS); err != nil || !info.IsDir() {
 			return fmt.Errorf("--rootfs=%s: no such directory", s.RootFS)
 		}
-		real, err := filepath.EvalSymlinks(s.RootFS)
+		// In this order: the working directory's name may lead over links, too.
+		abs, err := filepath.Abs(s.RootFS)
 		if err == nil {
-			s.RootFS, err = filepath.Abs(real)
+			s.RootFS, err = filepath.EvalSymlinks(abs)
 		}
 		if err != nil {
 			return fmt.Errorf("--rootfs=%s: %w", s.RootFS, err)
