@@ -127,7 +127,10 @@ func discarded(arg string) (why string, err error) {
 	return fmt.Sprintf("with --network=host the program itself listens on the machine, on %s or where else it likes", inside), nil
 }
 
-// isPorts reads a port, or a row of them.
+// isPorts reads a port, or a row of them, as package unit/container does for
+// PublishPort=. It is written twice: what nsrun imports is initialised at every
+// start of a container, and units know nothing of agent/runtime. A test holds
+// the two together.
 func isPorts(s string) bool {
 	first, last, row := strings.Cut(s, "-")
 	if !row {

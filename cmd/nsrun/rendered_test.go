@@ -96,6 +96,24 @@ LogOpt=tag=web
 	}
 }
 
+// TestPortsAreReadAlike: a unit is refused the ports that run would refuse, at
+// its submission, and no others.
+func TestPortsAreReadAlike(t *testing.T) {
+	for _, port := range []string{
+		"80", "1", "65535", "8000-8010", "80-80", "53/udp", "53/tcp", "9/sctp",
+		"0", "65536", "-1", "+1", "80-", "-80", "80-79", "0-9", "1-2-3", "web", "80/", "80/icmp", "1-65536", "0x50", "8_0", "080",
+	} {
+		f, err := unit.Parse("web.service", []byte("[Container]\nImage=a\nNetwork=host\nPublishPort="+port+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rendered := container.Render("web.service", f)
+		if _, run := discarded(port); (rendered == nil) != (run == nil) {
+			t.Errorf("%s: the unit %v, run %v; want both or neither", port, rendered, run)
+		}
+	}
+}
+
 // takes reads a command line as far as its flags go.
 func takes(args []string) error {
 	switch verb, args := args[0], args[1:]; verb {

@@ -52,7 +52,8 @@ func (r *renderer) publish(v unit.Value, host bool) {
 	r.flag(v.Line, "publish", out)
 }
 
-// isPorts reads a port, or a row of them.
+// isPorts reads a port, or a row of them, as cmd/nsrun does, which says why it
+// has its own.
 func isPorts(s string) bool {
 	first, last, row := strings.Cut(s, "-")
 	if !row {
