@@ -100,7 +100,7 @@ func (c *converter) otherFlags(all flagSet) {
 	refused("privileged", true, "there are no privileged containers", "name what it needs: --cap-add, --volume, --userns=host")
 	refused("link", false, "containers are not linked", "use --network=host and the machine's address")
 	refused("volumes-from", false, "volumes belong to no container", "name them: --volume NAME:/DIR")
-	refused("gpus", false, "there is nothing like it here yet", "bind the devices: --volume /dev/…:/dev/…")
+	refused("gpus", false, "there is nothing like it here yet", "name the devices: --device /dev/…")
 	refused("ipc pid uts cgroupns", false, "every container has its own", "take it out, or start the program without a container: ExecStart=")
 	refused("pod pod-id-file", false, "there are no pods", "to keep units together use MachineOf= in [X-Cluster]")
 	refused("device-cgroup-rule device-read-bps device-write-bps device-read-iops device-write-iops blkio-weight blkio-weight-device storage-opt volume-driver uidmap gidmap subuidname subgidname", false, "there is nothing like it here", "take it out; limits are the unit's: see systemd.resource-control(5)")
