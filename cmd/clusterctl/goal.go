@@ -98,6 +98,9 @@ func (g goal) judgeStop(u api.Unit) outcome {
 	for i := range u.States {
 		s := &u.States[i]
 		stopped := s.Active == "inactive" || s.Active == "failed"
+		if rule, _, _ := registry.CutRefusal(s.Reason); rule == registry.RuleNameTaken {
+			continue // what the machine has is its own
+		}
 		switch {
 		case s.Reported && s.Done >= g.generation && s.Reason != "" && !stopped && s.Assigned != "gone":
 			return g.failedOn(s, s.Reason)

@@ -88,6 +88,8 @@ func TestGoal(t *testing.T) {
 		{"A22 a global on one of two", "start", at("launched", state(m1, "launched", "active", "running", 3), state(m2, "launched", "activating", "start", 2)), "waiting for 22222222.../10.0.0.1: activating (start)"},
 		{"A22 a global on both", "restart", at("launched", state(m1, "launched", "active", "running", 3), state(m2, "launched", "active", "running", 3)), "Unit web.service launched on 11111111.../10.0.0.1, 22222222.../10.0.0.1"},
 		{"loaded", "load", at("loaded", state(m1, "loaded", "inactive", "dead", 3)), "Unit web.service loaded on 11111111.../10.0.0.1"},
+		{"C14 there is nothing to stop", "stop", at("loaded", with(state(m1, "loaded", "", "", 3), func(s *api.UnitState) { s.Reported, s.Reason = true, "name-taken(/etc/x)" })),
+			"Unit web.service stopped; it is on no machine"},
 		{"stopping", "stop", at("loaded", state(m1, "loaded", "deactivating", "stop-sigterm", 2)), "waiting for 11111111.../10.0.0.1: deactivating (stop-sigterm)"},
 		{"A05 stopped", "stop", at("loaded", state(m1, "loaded", "inactive", "dead", 3)), "Unit web.service stopped on 11111111.../10.0.0.1"},
 		{"stopped, nowhere", "stop", at("loaded"), "Unit web.service stopped; it is on no machine"},
