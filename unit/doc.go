@@ -39,7 +39,8 @@
 // and settings that do nothing in a unit of that type. Refused though systemd
 // says nothing, or would act on it, are
 //   - files without a section, which mask a unit, and of more than 1 MiB,
-//   - texts that aren't UTF-8, and names that begin with a dot,
+//   - texts that aren't UTF-8, names that begin with a dot, and those of more than
+//     240 bytes, which leave no room for a drop-in's directory,
 //   - [Install] sections that systemctl enable would refuse,
 //   - conditions that can't be decided, and so always fail,
 //   - capabilities and secure bits that don't exist, which it drops,

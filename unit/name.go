@@ -9,8 +9,9 @@ import (
 // Name is a unit's full name, such as web@1.service. Make one with ParseName.
 type Name string
 
-// NameMax is how many bytes a unit's name may have, as in systemd.
-const NameMax = 255
+// NameMax is how many bytes a unit's name may have. systemd takes 255, but then
+// no drop-in fits beside the file, nor what else is called after the unit.
+const NameMax = 240
 
 // types are the kinds of unit that a file can describe.
 var types = []string{"service", "socket", "timer", "path", "mount", "automount", "swap", "target", "slice"}

@@ -23,10 +23,12 @@ import (
 )
 
 const (
-	verifyMax      = 20 * time.Second
-	verifiesMax    = 2        // at once; each has systemd-analyze read units
-	verifyBytesMax = 64 << 10 // of what systemd-analyze prints
-	verifyBatchMax = 200      // files in one run of systemd-analyze
+	verifyMax      = 20 * time.Second // for one run, with the machine's units
+	aloneMax       = 5 * time.Second  // without them
+	blindFor       = time.Minute      // for so long systemd-analyze isn't asked again after it failed
+	verifiesMax    = 2                // at once; each has systemd-analyze read units
+	verifyBytesMax = 64 << 10         // of what systemd-analyze prints
+	verifyBatchMax = 200              // files in one run of systemd-analyze
 )
 
 // Verify has systemd-analyze(1) of this machine look at unit files, and writes
@@ -61,7 +63,11 @@ type looked struct {
 
 // analyze runs systemd-analyze once. Alone, it sees none of the machine's units.
 func (d *Driver) analyze(ctx context.Context, files []api.VerifyFile, allowUnknown, alone bool) ([]finding, error) {
-	ctx, cancel := context.WithTimeout(ctx, verifyMax)
+	limit := verifyMax
+	if alone {
+		limit = aloneMax
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	select {
 	case d.verifies <- struct{}{}:
@@ -92,7 +98,7 @@ func (d *Driver) analyze(ctx context.Context, files []api.VerifyFile, allowUnkno
 	var code *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("verify %s: systemd-analyze did not end in %v: %w", named(files), verifyMax, ctx.Err())
+		return nil, fmt.Errorf("verify %s: systemd-analyze did not end in %v: %w", named(files), limit, ctx.Err())
 	case err != nil && !(errors.As(err, &code) && code.Exited()):
 		return nil, fmt.Errorf("verify %s: run systemd-analyze: %w", named(files), err)
 	}
@@ -129,10 +135,15 @@ func layOut(dir string, files []api.VerifyFile) (there []looked, paths []string,
 		as := verifiedAs(f.Name, taken)
 		taken[as] = true
 		path := filepath.Join(dir, as)
+		arg := path
+		if strings.Contains(as, ":") { // which systemd-analyze takes for FILE:NAME
+			path = filepath.Join(dir, fmt.Sprintf("colon%d.%s", len(paths), f.Name.Type()))
+			arg = path + ":" + as
+		}
 		if err := os.WriteFile(path, runs.Text, 0o600); err != nil {
 			return nil, nil, fmt.Errorf("verify %s: %w", f.Name, err)
 		}
-		there, paths = append(there, looked{f.Name, as, path, runs}), append(paths, path)
+		there, paths = append(there, looked{f.Name, as, path, runs}), append(paths, arg)
 	}
 	return there, paths, nil
 }
@@ -196,7 +207,10 @@ func verdict(printed string, files []looked, allowUnknown, alone bool) (said []f
 // about takes a line that systemd-analyze printed for one about the file: what
 // it says, and of which line of the file; 0 is the whole.
 func (f looked) about(line string) (at int, what string, ok bool) {
-	if rest, ok := strings.CutPrefix(line, f.path+":"); ok {
+	// A file with a name of its own is looked at under another directory.
+	path, _, _ := strings.Cut(line, " ")
+	if at := strings.Index(path, "/"+f.as+":"); at >= 0 && strings.HasPrefix(line, "/") {
+		rest := line[at+len("/"+f.as+":"):]
 		number, text, _ := strings.Cut(rest, ":")
 		if n, err := strconv.Atoi(number); err == nil {
 			return n, strings.TrimSpace(text), true
@@ -264,6 +278,7 @@ func harmless(what string, allowUnknown bool) bool {
 type verdicts struct {
 	mu    sync.Mutex
 	known map[[sha256.Size]byte]string // empty: nothing
+	until time.Time                    // systemd can't be asked
 }
 
 const verdictsMax = 1000
@@ -284,6 +299,20 @@ func (v *verdicts) put(key [sha256.Size]byte, why string) {
 	v.known[key] = why
 }
 
+// blind says whether systemd could not be asked a short while ago: units aren't
+// held up for that, one after the other.
+func (v *verdicts) blind(now time.Time) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return now.Before(v.until)
+}
+
+func (v *verdicts) blindUntil(until time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.until = until
+}
+
 // fit makes sure that this machine's systemd takes a unit's file as it stands.
 // When it can't be asked, the unit isn't held up for that.
 func (d *Driver) fit(ctx context.Context, s agent.Action) error {
@@ -300,13 +329,17 @@ func (d *Driver) fit(ctx context.Context, s agent.Action) error {
 	}
 	key := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%v\n%s", version, about, s.Desired.AllowUnknown, s.File))
 	why, known := d.verdicts.get(key)
+	if !known && d.verdicts.blind(time.Now()) {
+		return nil
+	}
 	if !known {
 		said, err := d.analyze(ctx, []api.VerifyFile{{Name: about, File: s.File}}, s.Desired.AllowUnknown, true)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
-			d.log.Warn("unit file not verified on this machine", "unit", s.Unit, "error", err)
+			d.log.Warn("unit files not verified on this machine", "unit", s.Unit, "for", blindFor, "error", err)
+			d.verdicts.blindUntil(time.Now().Add(blindFor))
 			return nil
 		}
 		why = reasons(said)

@@ -74,6 +74,8 @@ func TestVerify(t *testing.T) {
 	}{
 		{"web.service", "[Service]\nExecStart=/bin/sh -c 'sleep 1'\n", 0, ""},
 		{"web@.service", "[Service]\nExecStart=/bin/echo %i\n", 0, ""},
+		{"a:b.service", "[Service]\nExecStart=/bin/sh\nNice=100\n", 1, "a:b.service:3: Nice priority out of range"},
+		{"a:b.service", "[Service]\nExecStart=/bin/sh\n", 0, ""},
 		{"web.service", "[Service]\nExecStart=/bin/sh\nNice=100\n", 1, "web.service:3: Nice priority out of range"},
 		{"web.service", "[Service]\nExecStart=/nowhere/sh\n", 0, "warning: web.service: Command /nowhere/sh is not executable"},
 		{"web@.socket", "[Socket]\nListenStream=/run/web-%i\nAccept=yes\n", 0, "warning: web@.socket: service web"},

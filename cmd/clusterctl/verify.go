@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -186,12 +184,10 @@ func verifyThere(ctx context.Context, client *api.Client, request api.VerifyRequ
 	case err != nil && exitCode(err) == api.ExitUsage && len(at) > 1:
 		// One of them is something this program's checks don't know, maybe as the
 		// cluster's machines have an older systemd.
-		for _, i := range slices.Sorted(maps.Values(at)) {
-			request.Files = nil
-			if err := verifyThere(ctx, client, request, files[i:i+1], results[i:i+1]); err != nil {
-				return err
-			}
-		}
+		half := len(files) / 2
+		request.Files = nil
+		return errors.Join(verifyThere(ctx, client, request, files[:half], results[:half]),
+			verifyThere(ctx, client, request, files[half:], results[half:]))
 	case err != nil && exitCode(err) == api.ExitUsage:
 		said.WriteString(err.Error())
 	case err != nil && exitCode(err) == api.ExitNoAnswer:

@@ -47,7 +47,7 @@ func (c *checked) check(view registry.View, fleet fleet) error {
 			note(change.File, fmt.Sprint(p.Line, p.What), p.Error())
 		}
 		if len(f.Keys("Install")) > 0 {
-			note(change.File, "[Install]", fmt.Sprintf("%s: [Install] is not enabled on machines; the cluster starts units itself", change.Name))
+			note(change.File, "[Install]", fmt.Sprintf("%s: [Install] is not enabled on machines; only a unit of the cluster that it names, on the same machine, starts it", change.Name))
 		}
 		if _, known := c.needs[change.File]; !known && !c.AllowUnknown {
 			c.needs[change.File] = container.Needs(change.Name, f)

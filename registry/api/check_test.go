@@ -41,7 +41,7 @@ func TestFilesAreChecked(t *testing.T) {
 			"exit 2: web.service:3: [Container] has no key Ports=; did you mean PublishPort=?"},
 		{"each thing is said once", sh + "[X-Cluster]\nPriority=5\n[Install]\nWantedBy=multi-user.target\n",
 			"web.service:4: Priority= has no effect yet; leave it out if the unit depends on it\n" +
-				"web.service: [Install] is not enabled on machines; the cluster starts units itself", "="},
+				"web.service: [Install] is not enabled on machines; only a unit of the cluster that it names, on the same machine, starts it", "="},
 	} {
 		if got := r.file("web.service", tt.src, Apply{}); got != tt.want {
 			t.Errorf("%s: got\n%s\nwant\n%s", tt.name, got, tt.want)

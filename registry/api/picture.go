@@ -220,10 +220,14 @@ type filter struct {
 	patterns []string
 }
 
+// plain takes a pattern that matches one name only for that name.
+var plain = strings.NewReplacer(`\\`, `\`)
+
 func newFilter(globs []string) filter {
 	f := filter{names: make(map[unit.Name]bool, len(globs))}
 	for _, g := range globs {
 		f.names[unit.Name(g)] = true
+		f.names[unit.Name(plain.Replace(g))] = true // a backslash may be the name's own
 		if strings.ContainsAny(g, `*?[`) {
 			f.patterns = append(f.patterns, g)
 		}

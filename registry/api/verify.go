@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -75,9 +76,24 @@ func (s *Server) verify(c *Control, w http.ResponseWriter, r *http.Request) erro
 	_, _ = io.WriteString(out, notes) // if the caller left, so it is below
 	exit := 0
 	for _, e := range errands {
-		code, err := s.at(p, e.to.id).Verify(r.Context(), e.request, out)
-		if exit = max(exit, code); err != nil {
-			out.end(exit, err)
+		others := []runs{e.to}
+		if in.Machine == "" {
+			others = fleet.like(e.to)
+		}
+		var first error
+		for _, m := range others {
+			var said bytes.Buffer
+			code, err := s.at(p, m.id).Verify(r.Context(), e.request, &said)
+			if err != nil {
+				first = cmp.Or(first, err)
+				continue
+			}
+			first, exit = nil, max(exit, code)
+			_, _ = out.Write(said.Bytes()) // if the caller left, so it is below
+			break
+		}
+		if first != nil {
+			out.end(exit, first)
 			return nil
 		}
 	}
@@ -152,13 +168,16 @@ func (c *checked) verify(ctx context.Context, s *Server, p *picture, fleet fleet
 	var bad []string
 	for _, e := range fleet.split(request, parsed, s.Machine) {
 		var said []string
-		var err error
+		var first error
 		for _, m := range fleet.like(e.to) {
+			var err error
 			if said, err = c.ask(ctx, s.at(p, m.id), m, e.request); err == nil {
+				first = nil
 				break
 			}
+			first = cmp.Or(first, err)
 		}
-		if err != nil {
+		if err := first; err != nil {
 			c.notes = append(c.notes, fmt.Sprintf("systemd has not looked at the files yet, and will before the units start: %v", err))
 			continue
 		}
