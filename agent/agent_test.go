@@ -605,3 +605,47 @@ func TestFileThatDoesNotFitStopsNothing(t *testing.T) {
 		w.want("observed at last", w.observed(web), "loaded/active/running generation 3")
 	})
 }
+
+// TestRestartThatFailsIsTold has a unit run on though it was to be restarted.
+func TestRestartThatFailsIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		defer func() { _ = w.stop() }()
+		give := func(generation, restart uint64) {
+			w.put(registry.AssignmentKey(me, web), &registry.Assignment{
+				File: string(w.file("stubborn")), Target: registry.Target_LAUNCHED, Generation: generation, RestartGeneration: restart,
+			})
+			w.settle()
+		}
+		give(1, 0)
+		w.want("started", w.observed(web), "loaded/active/running generation 1")
+		give(2, 2)
+		w.want("not restarted", w.observed(web), "loaded/active/running generation 2: refused")
+		w.manager.mu.Lock()
+		w.manager.set(web, "active", "running")
+		w.manager.mu.Unlock()
+		w.settle()
+		w.want("going since then", w.observed(web), "loaded/active/running generation 2")
+	})
+}
+
+// TestNameTakenMeanwhileStopsNothing has the machine take the name of a unit that
+// runs, before that gets a new file.
+func TestNameTakenMeanwhileStopsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		defer func() { _ = w.stop() }()
+		w.assign(web, "v1", registry.Target_LAUNCHED, 1)
+		w.settle()
+		w.manager.took()
+		w.manager.take(web, "/etc/x")
+		_ = w.stop()
+		w.start() // it looks at the files again
+		w.assign(web, "v2", registry.Target_LAUNCHED, 2)
+		w.settle()
+		w.want("steps", w.manager.took(), "")
+		w.want("observed", w.observed(web), "loaded/active/running generation 2: write web.service: the machine has a unit of that name, /etc/x; rename one of them")
+	})
+}

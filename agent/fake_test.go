@@ -13,7 +13,7 @@ import (
 
 // fakeManager is a service manager in memory. How a unit behaves stands in its
 // file: "hang" never starts, "fail" fails to, "job" ends at once; "unfit" is
-// nothing for this manager.
+// nothing for this manager, and "stubborn" can't be restarted.
 type fakeManager struct {
 	mu      sync.Mutex
 	units   map[unit.Name]*fakeUnit
@@ -127,6 +127,9 @@ func (f *fakeManager) Do(ctx context.Context, s Action) error {
 }
 
 func (f *fakeManager) start(ctx context.Context, s Action, x *fakeUnit) error {
+	if s.Verb == Restart && strings.Contains(string(x.File), "stubborn") {
+		return &Failure{s.Unit, "refused"}
+	}
 	x.running = x.File
 	if s.Begun != nil {
 		s.Begun()

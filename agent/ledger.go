@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/clusterd/clusterd/unit"
 )
@@ -20,7 +21,9 @@ type entry struct {
 	Done      uint64    `json:"done"`      // last generation carried out
 	Restarted uint64    `json:"restarted"` // last restart carried out
 	Begun     uint64    `json:"begun"`     // last generation whose start was taken on
-	Reason    string    `json:"reason,omitempty"`
+	// Reason is why the last generation failed, Failed when that was.
+	Reason string    `json:"reason,omitempty"`
+	Failed time.Time `json:"failed,omitzero"`
 }
 
 // ledger keeps entries, one file each, until the machine is rebooted.

@@ -128,6 +128,11 @@ func (a *Agent) plan(u unit.Name, m *managed) []Action {
 	if len(steps) == 0 {
 		return nil
 	}
+	if writes := func(s Action) bool { return s.Verb == Write }; m.state.Taken != "" && slices.ContainsFunc(steps, writes) {
+		// What runs goes on: its new file could not be written.
+		m.failed(fmt.Errorf("write %s: the machine has a unit of that name, %s; rename one of them", u, m.state.Taken))
+		return nil
+	}
 	here, err := load(u, m.source) // what it is now, for steps that leave it so
 	if err != nil {
 		here = loadable{}
@@ -224,8 +229,8 @@ func (a *Agent) publish(u unit.Name, m *managed) {
 		want: m.want, has: a.observed(u, m), status: m.state.Status, unitDir: a.UnitDir,
 		frozen: a.frozen, broken: m.broken, reason: m.reason, tried: m.tried, gone: m.gone,
 	}
-	if v.reason == "" && m.state.Active != "active" {
-		v.reason = e.Reason
+	if v.reason == "" && (m.state.Active != "active" || m.state.Since.Before(e.Failed)) {
+		v.reason = e.Reason // systemd has not got it going since then
 	}
 	if o := report(u, v, a.Incarnation); o != nil {
 		// A start is waited for until its end; what happens on the way to it can
@@ -454,7 +459,10 @@ func (a *Agent) do(ctx context.Context, u unit.Name, s Action, reason string) er
 	case Pull:
 		return a.pull(ctx, s)
 	case Done:
-		e.File, e.Done, e.Restarted, e.Reason = s.Desired.File, s.Desired.Generation, s.Desired.Restart, reason
+		e.File, e.Done, e.Restarted, e.Reason, e.Failed = s.Desired.File, s.Desired.Generation, s.Desired.Restart, reason, time.Time{}
+		if reason != "" {
+			e.Failed = time.Now()
+		}
 		return a.ledger.put(e)
 	case Gone:
 		if err := a.Manager.Do(ctx, s); err != nil {

@@ -243,6 +243,9 @@ func (b *bus) takenAlong(ctx context.Context, u unit.Name) ([]unit.Name, error) 
 
 func (d *Driver) start(ctx context.Context, b *bus, method string, s agent.Action) error {
 	u := s.Unit
+	if path := d.taken(u); path != "" && method == "RestartUnit" { // it would stop ours for another
+		return &agent.Failure{Unit: u, Why: fmt.Sprintf("the machine has a unit of that name, %s; rename one of them", path)}
+	}
 	result, err := d.job(ctx, b, method, u, s.Begun)
 	switch {
 	case errorName(err) == "org.freedesktop.systemd1.BadUnitSetting":
