@@ -35,7 +35,8 @@ type CheckOptions struct {
 // misread in the file of the unit n. It knows systemd's settings by version,
 // and the values of most; what only a machine can know, such as whether a
 // program exists, it leaves to systemd there. The problems come in the order
-// of their lines, about a hundred at most. In a template %i has a stand-in.
+// of their lines, about a hundred at most. Of a template it
+// refuses only what no instance could have.
 func (f *File) Check(n Name, o CheckOptions) []Problem {
 	if o.Systemd == 0 {
 		o.Systemd = Newest

@@ -28,9 +28,9 @@ func (c *checker) units(s setting, a assignment) {
 		if s.key == "Sockets" && strings.Contains(text, `\`) {
 			c.fail(a.Line, fmt.Sprintf("%s=: %s has a backslash, which systemd takes off", a.key, excerpt(text)), "name the service in the socket's Service= instead")
 		}
-		name, known := c.expand(text)
-		if !known {
-			continue // it becomes a name on the machine
+		name, known := c.substitute(text)
+		if !known || c.name.IsTemplate() && instanced(text[strings.LastIndexByte(text, '.')+1:]) {
+			continue // it becomes a name on the machine, or gets its type from the instance
 		}
 		if what, fix := c.unitName(s, name); what != "" {
 			c.fail(a.Line, fmt.Sprintf("%s=: %s", a.key, what), fix)
@@ -45,7 +45,7 @@ func (c *checker) units(s setting, a assignment) {
 func (c *checker) onlyOne(s setting, a assignment) {
 	for _, v := range c.file.Values(a.section, a.key) {
 		name, known := c.expand(v.Text)
-		if what, _ := c.unitName(s, name); v.Line >= a.Line || known && what != "" {
+		if what, _ := c.unitName(s, name); v.Line >= a.Line || !known || what != "" {
 			continue
 		}
 		c.fail(a.Line, fmt.Sprintf("%s= is there already, in line %d, and systemd ignores this one", a.key, v.Line), "keep one of them")
@@ -94,11 +94,11 @@ func (c *checker) listen(a assignment) {
 	text, known := c.expand(a.Text)
 	switch a.key {
 	case "ListenFIFO", "ListenSpecial", "ListenMessageQueue", "ListenUSBFunction":
-		if !absolute(text) {
+		if !absolute(text, known) {
 			is("is no absolute path", "begin it with a /")
 		}
 	case "ListenSequentialPacket":
-		if !absolute(text) && !strings.HasPrefix(text, "@") {
+		if !absolute(text, known) && !strings.HasPrefix(text, "@") {
 			is("is no path", "begin it with a /, or with @ for an abstract socket")
 		}
 	default:
@@ -118,7 +118,7 @@ func parseNetlink(s string) bool {
 		return false
 	}
 	for i, word := range words {
-		_, err := strconv.ParseUint(word, 0, 31)
+		_, err := strconv.ParseUint(strings.TrimPrefix(word, "+"), 0, 31)
 		if err != nil && (i > 0 || !strings.Contains(netlinkFamilies, " "+word+" ")) {
 			return false
 		}
@@ -138,7 +138,7 @@ func parseListen(s string) (at Port, ok bool) {
 		_, badCID := strconv.ParseUint(cid, 0, 32)
 		return Port{}, badPort == nil && (cid == "" || badCID == nil)
 	}
-	if n, err := strconv.ParseUint(s, 0, 16); err == nil {
+	if n, err := strconv.ParseUint(strings.TrimPrefix(s, "+"), 0, 16); err == nil {
 		return Port{Number: uint16(n)}, n > 0
 	}
 	addr, port, _ := cutLast(s, ":")

@@ -98,7 +98,7 @@ func (c *checker) service() {
 	}
 	if kind == "dbus" && !onBus {
 		c.fail(typ.Line, "Type=dbus needs a BusName=", "add it to [Service]")
-	} else if onBus && !strings.Contains(bus.Text, ".") {
+	} else if name, known := c.expand(bus.Text); onBus && known && !strings.Contains(name, ".") {
 		c.fail(bus.Line, fmt.Sprintf("BusName=%s is no bus name", excerpt(bus.Text)), "write it as org.example.Name")
 	}
 	if kind == "oneshot" {
@@ -165,20 +165,24 @@ func (c *checker) pam() {
 
 func (c *checker) socket() {
 	c.needsOneOf("ListenStream", "ListenDatagram", "ListenSequentialPacket", "ListenFIFO", "ListenSpecial", "ListenNetlink", "ListenMessageQueue", "ListenUSBFunction")
-	paths := 0
+	paths, unsure := 0, false
 	deaf := Value{} // what takes no connections
 	for key := range listens {
 		for _, v := range c.file.Values("Socket", key) {
-			text, _ := c.expand(v.Text)
-			if absolute(text) && listens[key].path {
+			text, known := c.expand(v.Text)
+			switch {
+			case !listens[key].path:
+			case absolute(text, true):
 				paths++
+			case absolute(text, known):
+				unsure = true
 			}
 			if !listens[key].accepts && (deaf.Line == 0 || v.Line < deaf.Line) {
 				deaf = v
 			}
 		}
 	}
-	if links, ok := c.last("Symlinks"); ok && paths != 1 {
+	if links, ok := c.last("Symlinks"); ok && paths != 1 && !(unsure && paths == 0) {
 		c.fail(links.Line, fmt.Sprintf("Symlinks= needs one path that the socket listens on, and there are %d", paths), "take it out, or make a socket unit of each path")
 	}
 	accept, _ := c.last("Accept")

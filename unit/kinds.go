@@ -38,19 +38,32 @@ func (c *checker) value(s setting, a assignment) {
 		c.listen(a)
 	case "documentation":
 		c.documentation(a)
-	case "account":
-		if text, known := c.expand(a.Text); !known || text == "" {
-			return
-		} else if what, fix := s.judge(text, c.Systemd); what != "" {
-			c.fail(a.Line, fmt.Sprintf("%s=%s %s", a.key, excerpt(a.Text), what), fix)
-		}
+	case "path", "condpath", "envfile", "workdir":
+		c.path(s, a)
 	case "set", "namespaces", "syscalls", "networks", "statuses":
 		c.set(s, a)
 	default:
-		if what, fix := s.judge(a.Text, c.Systemd); what != "" {
+		text := a.Text
+		if expanded(s) {
+			var known bool
+			if text, known = c.expand(text); !known || text == "" {
+				return
+			}
+		}
+		if what, fix := s.judge(text, c.Systemd); what != "" {
 			c.fail(a.Line, fmt.Sprintf("%s=%s %s", a.key, excerpt(a.Text), what), fix)
 		}
 	}
+}
+
+// expanded says whether systemd expands specifiers before it reads a value
+// that s.judge judges. With other settings a specifier is no value.
+func expanded(s setting) bool {
+	switch s.kind {
+	case "account", "calendar", "condbool", "netlink":
+		return true
+	}
+	return slices.Contains(timeKeys, s.key)
 }
 
 // empty checks an assignment that is to take back those before it.
@@ -110,8 +123,10 @@ func (s setting) judge(text string, version int) (what, fix string) {
 		if !parseCalendar(text) {
 			return "is no time of the calendar", "write it as daily, Mon..Fri 08:00 or *-*-01 00:00:00; systemd-analyze calendar explains one"
 		}
-	default:
-		return s.judgePath(text)
+	case "condbool":
+		if _, ok := parseBool(strings.TrimLeft(text, "|! ")); !ok {
+			return "is neither yes nor no", "write yes or no"
+		}
 	}
 	return "", ""
 }
@@ -223,41 +238,42 @@ func parseLimit(kind, text string) (uint64, bool) {
 	return n, err == nil && !strings.Contains(text, "_")
 }
 
-// judgePath checks a value that is one path.
-func (s setting) judgePath(text string) (what, fix string) {
-	path := text
+// path checks a value that is one path.
+func (c *checker) path(s setting, a assignment) {
+	text, known := c.expand(a.Text)
 	switch s.kind {
 	case "condpath":
-		path = strings.TrimLeft(path, "|! ")
-	case "condbool":
-		if _, ok := parseBool(strings.TrimLeft(path, "|! ")); !ok {
-			return "is neither yes nor no", "write yes or no"
-		}
-		return "", ""
+		text = strings.TrimLeft(text, "|! ")
 	case "envfile":
-		path = strings.TrimPrefix(path, "-")
+		text = strings.TrimPrefix(text, "-")
 	case "workdir":
-		if path = strings.TrimPrefix(path, "-"); path == "~" {
-			return "", ""
+		if text = strings.TrimPrefix(text, "-"); text == "~" {
+			return
 		}
-	case "path":
-	default:
-		return "", "" // a kind that isn't checked
 	}
-	if !absolute(path) {
-		return "is no absolute path", "begin it with a /"
+	if !absolute(text, known) {
+		c.fail(a.Line, fmt.Sprintf("%s=%s is no absolute path", a.key, excerpt(a.Text)), "begin it with a /")
 	}
-	return "", ""
 }
 
-// absolute says whether a path is, or may turn out to be.
-func absolute(path string) bool {
-	return strings.HasPrefix(path, "/") || strings.HasPrefix(path, "%") && !strings.HasPrefix(path, "%%")
+// absolute says whether a path is; where not all of it is known, whether it
+// may turn out to be. No part of a unit's name has a slash while it is escaped.
+func absolute(path string, known bool) bool {
+	return strings.HasPrefix(path, "/") || !known && len(path) > 1 && path[0] == '%' && strings.IndexByte("%inNpj", path[1]) < 0
 }
 
 // expand replaces specifiers as systemd does, which lets those stand that it
-// doesn't know. It is false where only the machine can tell.
+// doesn't know. It is false, and the text as it was, where only the machine can
+// tell, or the instance of a template.
 func (c *checker) expand(text string) (string, bool) {
+	if c.name.IsTemplate() && instanced(text) {
+		return text, false
+	}
+	return c.substitute(text)
+}
+
+// substitute is expand with a stand-in for a template's instance.
+func (c *checker) substitute(text string) (string, bool) {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
 		if text[i] != '%' || i+1 == len(text) {
@@ -300,14 +316,14 @@ func (c *checker) paths(a assignment) {
 		c.warn(a.Line, a.key+"=: two blanks in a row have a path between them for systemd, which it ignores", "write one; where the line is continued, begin the next one with its path")
 	}
 	for _, w := range c.words(a) {
-		path := w.text
+		path, known := c.expand(w.text)
 		if !slices.Contains(unprefixed, a.key) {
 			path = strings.TrimPrefix(path, "-")
 			if !strings.HasPrefix(a.key, "Bind") {
 				path = strings.TrimPrefix(path, "+")
 			}
 		}
-		if !absolute(path) {
+		if !absolute(path, known) {
 			c.fail(a.Line, fmt.Sprintf("%s=: %s is no absolute path", a.key, excerpt(w.text)), "begin it with a /")
 		}
 	}
@@ -316,7 +332,7 @@ func (c *checker) paths(a assignment) {
 // directories checks StateDirectory= and its like.
 func (c *checker) directories(a assignment) {
 	for _, w := range c.words(a) {
-		if strings.HasPrefix(w.text, "/") || hasDotDot(w.text) || w.text == "." {
+		if path, _ := c.expand(w.text); strings.HasPrefix(path, "/") || hasDotDot(path) || path == "." {
 			c.fail(a.Line, fmt.Sprintf("%s=: %s is not below the directory systemd makes it in", a.key, excerpt(w.text)), "write a relative path without ..")
 		}
 	}
@@ -346,7 +362,12 @@ func variableName(name string) bool {
 
 func (c *checker) documentation(a assignment) {
 	for _, w := range c.words(a) {
-		if scheme, _, ok := strings.Cut(w.text, ":"); !ok || !strings.Contains(" http https file info man ", " "+scheme+" ") {
+		text, known := c.expand(w.text)
+		scheme, _, ok := strings.Cut(text, ":")
+		if !known && strings.Contains(scheme, "%") {
+			continue
+		}
+		if !ok || !strings.Contains(" http https file info man ", " "+scheme+" ") {
 			c.warn(a.Line, fmt.Sprintf("%s=: %s is no URI systemd takes", a.key, excerpt(w.text)), "begin it with https:, file:, man: or info:")
 		}
 	}

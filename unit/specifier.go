@@ -69,6 +69,20 @@ func (n Name) specifier(c byte) (string, error) {
 	return "", fmt.Errorf("no specifier %%%c", c)
 }
 
+// instanced says whether text has specifiers whose values differ between the
+// instances of a template.
+func instanced(text string) bool {
+	for i := 0; i+1 < len(text); i++ {
+		if text[i] == '%' {
+			i++
+			if strings.IndexByte("iInN", text[i]) >= 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // lastPart is what follows the prefix's last dash, systemd's %j.
 func (n Name) lastPart() string {
 	return n.Prefix()[strings.LastIndexByte(n.Prefix(), '-')+1:]
