@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -118,8 +117,7 @@ func parseNetlink(s string) bool {
 		return false
 	}
 	for i, word := range words {
-		_, err := strconv.ParseUint(strings.TrimPrefix(word, "+"), 0, 31)
-		if err != nil && (i > 0 || !strings.Contains(netlinkFamilies, " "+word+" ")) {
+		if _, ok := parseUint(word, 31); !ok && (i > 0 || !strings.Contains(netlinkFamilies, " "+word+" ")) {
 			return false
 		}
 	}
@@ -134,11 +132,11 @@ func parseListen(s string) (at Port, ok bool) {
 		return Port{}, true
 	case strings.HasPrefix(s, "vsock:"):
 		cid, port, _ := strings.Cut(s[len("vsock:"):], ":")
-		_, badPort := strconv.ParseUint(port, 0, 32)
-		_, badCID := strconv.ParseUint(cid, 0, 32)
-		return Port{}, badPort == nil && (cid == "" || badCID == nil)
+		_, isPort := parseUint(port, 32)
+		_, isCID := parseUint(cid, 32)
+		return Port{}, isPort && (cid == "" || isCID)
 	}
-	if n, err := strconv.ParseUint(strings.TrimPrefix(s, "+"), 0, 16); err == nil {
+	if n, ok := parseUint(s, 16); ok {
 		return Port{Number: uint16(n)}, n > 0
 	}
 	addr, port, _ := cutLast(s, ":")
@@ -149,9 +147,9 @@ func parseListen(s string) (at Port, ok bool) {
 			return Port{}, false
 		}
 	}
-	n, bad := strconv.ParseUint(port, 0, 16)
+	n, ok := parseUint(port, 16)
 	ip, none := netip.ParseAddr(bare)
-	if bad != nil || n == 0 || none != nil || ip.Is6() != v6 || ip.Zone() != "" {
+	if !ok || n == 0 || none != nil || ip.Is6() != v6 || ip.Zone() != "" {
 		return Port{}, false
 	}
 	return Port{Address: bare, Number: uint16(n)}, true

@@ -89,7 +89,7 @@ func isOneOf(words []string, value string, version int) (ok bool, since int) {
 	for _, word := range words {
 		word, from := cutVersion(word)
 		prefix, isPrefix := strings.CutSuffix(word, "*")
-		if word != value && !(isPrefix && strings.HasPrefix(value, prefix)) {
+		if word != value && !(isPrefix && strings.HasPrefix(value, prefix)) && !between(word, value) {
 			continue
 		}
 		if since, _ = strconv.Atoi(from); since <= version {
@@ -112,7 +112,7 @@ func plainWords(words []string, version int) string {
 	var plain []string
 	for _, word := range words {
 		word, from := cutVersion(word)
-		if since, _ := strconv.Atoi(from); since <= version && !strings.HasSuffix(word, "%*") {
+		if since, _ := strconv.Atoi(from); since <= version && !strings.HasSuffix(word, "%*") && !strings.Contains(word, "..") {
 			plain = append(plain, strings.Replace(word, "*", "...", 1))
 		}
 	}

@@ -146,11 +146,7 @@ func (s setting) judgeEnum(text string, version int) (what, fix string) {
 }
 
 func judgeInt(text string, words []string) (what, fix string) {
-	low, high, _ := strings.Cut(words[0], "..")
-	smallest, _ := strconv.ParseInt(low, 10, 64)
-	largest, _ := strconv.ParseInt(high, 10, 64)
-	n, err := strconv.ParseInt(text, 0, 64)
-	if err != nil || strings.Contains(text, "_") || n < smallest || n > largest {
+	if low, high, _ := strings.Cut(words[0], ".."); !between(words[0], text) {
 		fix = "give a whole number from " + low + " to " + high
 		if len(words) > 1 {
 			fix += ", or " + strings.Join(words[1:], ", ")
@@ -158,6 +154,15 @@ func judgeInt(text string, words []string) (what, fix string) {
 		return "is out of range or no number", fix
 	}
 	return "", ""
+}
+
+// between says whether text is a number in the bounds of a word such as 0..9.
+func between(word, text string) bool {
+	low, high, isRange := strings.Cut(word, "..")
+	smallest, _ := strconv.ParseInt(low, 10, 64)
+	largest, _ := strconv.ParseInt(high, 10, 64)
+	n, err := strconv.ParseInt(text, 0, 64)
+	return isRange && err == nil && !strings.Contains(text, "_") && smallest <= n && n <= largest
 }
 
 func judgeSpan(kind, text string) (what, fix string) {
@@ -228,14 +233,13 @@ func parseLimit(kind, text string) (uint64, bool) {
 	case "rlimit-size":
 		return parseSize(text)
 	case "rlimit-nice":
-		n, err := strconv.Atoi(text)
+		n, err := strconv.ParseInt(text, 0, 8)
 		if text != "" && (text[0] == '+' || text[0] == '-') { // a nice level
 			return uint64(20 - n), err == nil && n >= -20 && n <= 19
 		}
 		return uint64(n), err == nil && n >= 0 && n <= 40
 	}
-	n, err := strconv.ParseUint(text, 0, 64)
-	return n, err == nil && !strings.Contains(text, "_")
+	return parseUint(text, 64)
 }
 
 // path checks a value that is one path.

@@ -124,8 +124,8 @@ func parseTasks(s string) (Resource, bool) {
 	if share, ok := parseShare(s); ok {
 		return Resource{Share: share}, share > 0 && share <= 100*100
 	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	return Resource{Amount: n}, err == nil && n > 0
+	n, ok := parseUint(s, 64)
+	return Resource{Amount: n}, ok && n > 0
 }
 
 // parseCPUs reads a number of CPUs, such as 0.5, 500m or 50%.

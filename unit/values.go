@@ -83,6 +83,13 @@ func cutTimeUnit(s string, plain time.Duration) (scale time.Duration, rest strin
 	return plain, s
 }
 
+// parseUint reads a number without a minus sign: in decimal, or after 0x, 0o or
+// 0b in another base.
+func parseUint(s string, bits int) (uint64, bool) {
+	n, err := strconv.ParseUint(strings.TrimPrefix(s, "+"), 0, bits)
+	return n, err == nil && !strings.Contains(s, "_")
+}
+
 // cutDecimal cuts a number without a sign off s.
 func cutDecimal(s string) (number float64, rest string, ok bool) {
 	end := 0
@@ -112,13 +119,14 @@ func parseSize(s string) (bytes uint64, ok bool) {
 	from := 0
 	total := 0.0
 	for s != "" {
+		s = strings.TrimPrefix(s, "+")
 		number, rest, ok := cutDecimal(s)
 		if at := strings.IndexByte(s, '.'); !ok && at > 0 {
 			number, rest, ok = cutDecimal(s[:at]) // 1.G will do
 			ok = ok && rest == ""
 			rest = s[at+1:]
 		}
-		if !ok || s[0] == '.' {
+		if !ok || strings.HasPrefix(s, ".") {
 			return 0, false
 		}
 		rest = trimLeft(rest)
