@@ -100,7 +100,7 @@ func addKeys(t *testing.T, missing map[string][]string, version int) {
 
 // The table itself is well-formed: known kinds, known sections, in order.
 func TestKeysTable(t *testing.T) {
-	kinds := strings.Fields("account busname namespaces networks set statuses syscalls any bool calendar condbool condpath dirs documentation enum envfile environ exec int listen memory mode netlink nspan path paths quota " +
+	kinds := strings.Fields("account busname namespaces networks set statuses syscalls any bool calendar condbool condpath dirs documentation enum envfile environ exec int listen memory mode netlink nspan path paths quota text " +
 		"rlimit-int rlimit-nice rlimit-size rlimit-span rlimit-uspan signal size slice span tasks unit units workdir")
 	before := []byte(nil)
 	for _, line := range bytes.Split([]byte(keysText), []byte("\n")) {

@@ -22,8 +22,11 @@ func (c *checker) value(s setting, a assignment) {
 		}
 		c.added[a.section+" "+a.key] = true
 	}
+	if expands(s) {
+		c.specifiers(s, a)
+	}
 	switch s.kind {
-	case "any", "busname":
+	case "any", "text", "busname":
 	case "exec":
 		c.command(a)
 	case "environ":
@@ -44,26 +47,17 @@ func (c *checker) value(s setting, a assignment) {
 		c.set(s, a)
 	default:
 		text := a.Text
-		if expanded(s) {
-			var known bool
-			if text, known = c.expand(text); !known || text == "" {
+		if expands(s) {
+			full, known := c.expand(text)
+			if !known && s.kind != "enum" || full == "" {
 				return
 			}
+			text = full
 		}
 		if what, fix := s.judge(text, c.Systemd); what != "" {
 			c.fail(a.Line, fmt.Sprintf("%s=%s %s", a.key, excerpt(a.Text), what), fix)
 		}
 	}
-}
-
-// expanded says whether systemd expands specifiers before it reads a value
-// that s.judge judges. With other settings a specifier is no value.
-func expanded(s setting) bool {
-	switch s.kind {
-	case "account", "calendar", "condbool", "netlink":
-		return true
-	}
-	return slices.Contains(timeKeys, s.key)
 }
 
 // empty checks an assignment that is to take back those before it.
@@ -264,37 +258,6 @@ func (c *checker) path(s setting, a assignment) {
 // may turn out to be. No part of a unit's name has a slash while it is escaped.
 func absolute(path string, known bool) bool {
 	return strings.HasPrefix(path, "/") || !known && len(path) > 1 && path[0] == '%' && strings.IndexByte("%inNpj", path[1]) < 0
-}
-
-// expand replaces specifiers as systemd does, which lets those stand that it
-// doesn't know. It is false, and the text as it was, where only the machine can
-// tell, or the instance of a template.
-func (c *checker) expand(text string) (string, bool) {
-	if c.name.IsTemplate() && instanced(text) {
-		return text, false
-	}
-	return c.substitute(text)
-}
-
-// substitute is expand with a stand-in for a template's instance.
-func (c *checker) substitute(text string) (string, bool) {
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] != '%' || i+1 == len(text) {
-			b.WriteByte(text[i])
-			continue
-		}
-		i++
-		if strings.IndexByte(machineSpecifiers, text[i]) >= 0 {
-			return text, false
-		}
-		value, err := c.name.specifier(text[i])
-		if err != nil {
-			value = text[i-1 : i+1]
-		}
-		b.WriteString(value)
-	}
-	return b.String(), true
 }
 
 // words splits a value, and reports quotes that are left open.

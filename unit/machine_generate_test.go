@@ -67,7 +67,7 @@ func (g *generator) section(name string, settings int) {
 	for range settings {
 		key := keys[g.IntN(len(keys))]
 		set, _, _ := lookUp(name, key)
-		if slices.Contains(ofItsOwn, key) || set.kind == "any" && plain[key] == nil {
+		if slices.Contains(ofItsOwn, key) || (set.kind == "any" || set.kind == "text") && plain[key] == nil {
 			continue
 		}
 		for range 1 + g.IntN(6)/4 {
@@ -131,7 +131,7 @@ func (g *generator) value(kind string, set *setting) string {
 		}
 	}
 	switch kind {
-	case "any":
+	case "any", "text":
 		return g.one(plain[set.key]...)
 	case "enum":
 		return set.words[0]

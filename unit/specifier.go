@@ -2,12 +2,13 @@ package unit
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // machineSpecifiers are those that systemd knows, and nobody can expand who
 // isn't on the unit's machine, or doesn't know its user.
-const machineSpecifiers = "aAbBCdDEfFgGhHlLmMoqrRsStTuUvVwWyY"
+const machineSpecifiers = "aAbBcCdDEfgGhHlLmMoqrRsStTuUvVwWyY"
 
 // specifierFix says what may stand in their place.
 const specifierFix = "use %n, %N, %p, %P, %i, %I, %j, %J, or %% for a percent sign"
@@ -102,4 +103,74 @@ func unescaped(specifier byte, s string) (string, error) {
 		return "", fmt.Errorf("%%%c: %w", specifier, err)
 	}
 	return text, nil
+}
+
+// unexpanded are the kinds of settings in whose values specifiers mean nothing.
+var unexpanded = []string{"any", "bool", "int", "nspan", "rlimit-int", "rlimit-nice", "rlimit-size", "rlimit-span", "rlimit-uspan", "signal", "size", "memory", "quota", "tasks", "mode", "set", "namespaces", "syscalls", "networks", "statuses"}
+
+// expands says whether systemd expands specifiers in a setting's value.
+func expands(s setting) bool {
+	switch s.kind {
+	case "enum":
+		return strings.HasPrefix(s.key, "Standard")
+	case "span":
+		return slices.Contains(timeKeys, s.key)
+	}
+	return !slices.Contains(unexpanded, s.kind)
+}
+
+// specifiers looks for those that systemd doesn't have: it ignores the value,
+// or refuses the unit.
+func (c *checker) specifiers(s setting, a assignment) {
+	all := "nNpPiIjJ" + machineSpecifiers
+	where := ""
+	switch s.kind {
+	case "units", "unit", "slice":
+		all, where = "aAbBgGHijlmMnNopquUvwW", " in the name of a unit"
+	}
+	for i := 0; i+1 < len(a.Text); i++ {
+		if a.Text[i] != '%' {
+			continue
+		}
+		i++
+		if letter := a.Text[i]; plainByte(letter) && strings.IndexByte(all, letter) < 0 {
+			fix := fmt.Sprintf("write %%%%%c for a percent sign", letter)
+			if where != "" {
+				fix = "use %n, %N, %p, %i or %j"
+			}
+			c.fail(a.Line, fmt.Sprintf("%s=: systemd has no specifier %%%c%s", a.key, letter, where), fix)
+			return
+		}
+	}
+}
+
+// expand replaces specifiers as systemd does, which lets those stand that it
+// doesn't know. It is false, and the text as it was, where only the machine can
+// tell, or the instance of a template.
+func (c *checker) expand(text string) (string, bool) {
+	if c.name.IsTemplate() && instanced(text) {
+		return text, false
+	}
+	return c.substitute(text)
+}
+
+// substitute is expand with a stand-in for a template's instance.
+func (c *checker) substitute(text string) (string, bool) {
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] != '%' || i+1 == len(text) {
+			b.WriteByte(text[i])
+			continue
+		}
+		i++
+		if strings.IndexByte(machineSpecifiers, text[i]) >= 0 {
+			return text, false
+		}
+		value, err := c.name.specifier(text[i])
+		if err != nil {
+			value = text[i-1 : i+1]
+		}
+		b.WriteString(value)
+	}
+	return b.String(), true
 }
