@@ -67,6 +67,8 @@ func (c *checker) unitName(s setting, name string) (what, fix string) {
 		return excerpt(name) + " is no slice", "name a .slice unit"
 	case s.key == "Sockets" && typ != "socket":
 		return excerpt(name) + " is no socket", "name a .socket unit"
+	case s.key == "Service" && typ != "service":
+		return excerpt(name) + " is no service", "name a .service unit"
 	case s.key == "Service" && Name(name).IsTemplate():
 		return excerpt(name) + " is a template", "name one of its instances; Accept=yes makes them itself"
 	case typ == "device" && (s.key == "Before" || s.key == "OnFailure"):
@@ -93,8 +95,8 @@ func (c *checker) listen(a assignment) {
 	text, known := c.expand(a.Text)
 	switch a.key {
 	case "ListenFIFO", "ListenSpecial", "ListenMessageQueue", "ListenUSBFunction":
-		if !absolute(text, known) {
-			is("is no absolute path", "begin it with a /")
+		if what, fix := pathFault(text, known); what != "" {
+			is(what, fix)
 		}
 	case "ListenSequentialPacket":
 		if !absolute(text, known) && !strings.HasPrefix(text, "@") {

@@ -88,7 +88,7 @@ func (c *checker) service() {
 	case c.misspelt && len(starts) == 0:
 	case len(starts) == 0 && len(stops) == 0 && !acts:
 		c.fail(c.line(), "the service has no ExecStart=", "add ExecStart= with the program to run to [Service]")
-	case len(starts) == 0 && kind != "oneshot" && !acts:
+	case len(starts) == 0 && kind != "oneshot":
 		c.fail(line, fmt.Sprintf("Type=%s needs an ExecStart=", kind), "add one to [Service], or set Type=oneshot")
 	case len(starts) == 0 && !stays && !acts:
 		c.fail(c.line(), "without ExecStart= the service is over at once", "add RemainAfterExit=yes, so that its ExecStop= runs when it is stopped")
@@ -223,7 +223,9 @@ func (c *checker) named(key string) {
 	}
 	stem, err := EscapePath(path)
 	if err != nil {
-		c.fail(v.Line, fmt.Sprintf("%s=%s has a .. in it", key, excerpt(v.Text)), "write the path without")
+		if key != "Where" { // which is complained of as any path is
+			c.fail(v.Line, fmt.Sprintf("%s=%s has a .. in it", key, excerpt(v.Text)), "write the path without")
+		}
 		return
 	}
 	if want := stem + "." + c.name.Type(); want != string(c.name) {

@@ -249,9 +249,20 @@ func (c *checker) path(s setting, a assignment) {
 			return
 		}
 	}
-	if !absolute(text, known) {
-		c.fail(a.Line, fmt.Sprintf("%s=%s is no absolute path", a.key, excerpt(a.Text)), "begin it with a /")
+	if what, fix := pathFault(text, known); what != "" {
+		c.fail(a.Line, fmt.Sprintf("%s=%s %s", a.key, excerpt(a.Text), what), fix)
 	}
+}
+
+// pathFault says what is wrong with a path that systemd takes in its plain form.
+func pathFault(path string, known bool) (what, fix string) {
+	switch {
+	case !absolute(path, known):
+		return "is no absolute path", "begin it with a /"
+	case hasDotDot(path):
+		return "has a .. in it", "write the path without"
+	}
+	return "", ""
 }
 
 // absolute says whether a path is; where not all of it is known, whether it
@@ -290,8 +301,8 @@ func (c *checker) paths(a assignment) {
 				path = strings.TrimPrefix(path, "+")
 			}
 		}
-		if !absolute(path, known) {
-			c.fail(a.Line, fmt.Sprintf("%s=: %s is no absolute path", a.key, excerpt(w.text)), "begin it with a /")
+		if what, fix := pathFault(path, known); what != "" {
+			c.fail(a.Line, fmt.Sprintf("%s=: %s %s", a.key, excerpt(w.text), what), fix)
 		}
 	}
 }
