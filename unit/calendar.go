@@ -36,7 +36,7 @@ func parseCalendar(s string) bool {
 
 // isZone says whether s may be a time zone: UTC, or a name such as Europe/Berlin.
 func isZone(s string) bool {
-	return s == "UTC" || s != "" && s[0] >= 'A' && s[0] <= 'Z' && !isWeekdays(s) &&
+	return strings.EqualFold(s, "UTC") || s != "" && s[0] >= 'A' && s[0] <= 'Z' && !isWeekdays(s) &&
 		strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/+-") == ""
 }
 
@@ -47,21 +47,22 @@ func isWeekdays(s string) bool {
 		if !isRange {
 			from, to, isRange = strings.Cut(part, "-")
 		}
-		if !isWeekday(from) || isRange && !isWeekday(to) {
+		if first := weekday(from); first < 0 || isRange && weekday(to) < first {
 			return false
 		}
 	}
 	return true
 }
 
-func isWeekday(s string) bool {
+// weekday is the number of a day, from 0 for Monday; negative for what is none.
+func weekday(s string) int {
 	s = strings.ToLower(s)
-	for _, name := range []string{"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"} {
+	for i, name := range []string{"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"} {
 		if s == name || s == name[:3] {
-			return true
+			return i
 		}
 	}
-	return false
+	return -1
 }
 
 // isDate says whether s is [year-]month-day; ~ for the last - counts days from

@@ -44,6 +44,7 @@
 //   - [Install] sections that systemctl enable would refuse,
 //   - conditions that can't be decided, and so always fail,
 //   - capabilities and secure bits that don't exist, which it drops,
+//   - scheduling classes and socket options that no kernel has, IPTTL=0 say,
 //   - what loads and can't be started: TasksMax=0%, a variable as the program,
 //     a slice with a name that slices can't have,
 //   - swaps without What=, which systemd.swap(5) asks for,

@@ -310,8 +310,10 @@ func (c *checker) paths(a assignment) {
 // directories checks StateDirectory= and its like.
 func (c *checker) directories(a assignment) {
 	for _, w := range c.words(a) {
-		if path, _ := c.expand(w.text); strings.HasPrefix(path, "/") || hasDotDot(path) || path == "." {
-			c.fail(a.Line, fmt.Sprintf("%s=: %s is not below the directory systemd makes it in", a.key, excerpt(w.text)), "write a relative path without ..")
+		for part := range strings.SplitSeq(w.text, ":") { // a directory, and a link to it
+			if path, _ := c.expand(part); strings.HasPrefix(path, "/") || hasDotDot(path) || path == "." {
+				c.fail(a.Line, fmt.Sprintf("%s=: %s is not below the directory systemd makes it in", a.key, excerpt(part)), "write a relative path without ..")
+			}
 		}
 	}
 }

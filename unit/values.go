@@ -172,7 +172,7 @@ func parseShare(s string) (hundredths uint64, ok bool) {
 		return 0, false
 	}
 	rounded := math.Round(value)
-	return uint64(rounded), math.Abs(value-rounded) < 1e-6
+	return uint64(rounded), math.Abs(value-rounded) < 1e-6 && s[0] != '.'
 }
 
 // parseMode reads an access mode in octal digits.

@@ -130,7 +130,7 @@ func TestValuesAsSystemdSeesThem(t *testing.T) {
 	} {
 		compareLines(t, "web.socket", "[Socket]\nListenStream=9999\n", key, parts)
 	}
-	compareLines(t, "web.timer", "[Timer]\nOnBootSec=5\nUnit=foo.service\n", "OnCalendar", "daily Mon Tue..Thu , Fri: * *-*-* 2024-01-01 01-01 1 / - ~ .. 10:00 :30 10:00:00.5 UTC x Europe/Berlin */2")
+	compareLines(t, "web.timer", "[Timer]\nOnBootSec=5\nUnit=foo.service\n", "OnCalendar", "daily Mon Tue..Thu Fri..Tue utc , Fri: * *-*-* 2024-01-01 01-01 1 / - ~ .. 10:00 :30 10:00:00.5 UTC x Europe/Berlin */2")
 }
 
 func compareLines(t *testing.T, name, head, key, parts string) {
