@@ -60,6 +60,7 @@ type Agent struct {
 	inbox     chan func()
 	workers   sync.WaitGroup
 	dirty     map[unit.Name]bool
+	owing     map[unit.Name]bool // took others along that are at work now; see startAgain
 	units     map[unit.Name]*managed
 	files     map[unit.Hash][]byte
 	asked     map[unit.Hash]bool  // files to be fetched; true while that is under way
@@ -87,8 +88,8 @@ type managed struct {
 	recheck bool // a look at a name that is taken is due
 	working bool
 	cancel  context.CancelFunc
-	planned Desired // what the steps under way lead to
-	along   string  // why it was stopped along with another unit, and is to be started again
+	planned Desired   // what the steps under way lead to
+	ran     time.Time // since when, as it was last seen to come up
 	retry   time.Duration
 }
 
@@ -131,6 +132,7 @@ func New(c Config) (*Agent, error) {
 		cluster:  openClusterCheck(filepath.Join(c.RunDir, "cluster"), c.ClusterID),
 		inbox:    make(chan func()),
 		dirty:    map[unit.Name]bool{},
+		owing:    map[unit.Name]bool{},
 		units:    map[unit.Name]*managed{},
 		files:    map[unit.Hash][]byte{},
 		asked:    map[unit.Hash]bool{},
@@ -392,6 +394,7 @@ func (a *Agent) watchManager(ctx context.Context) {
 		err := a.Manager.Watch(ctx, func(u unit.Name, s Status) {
 			a.tell(ctx, func() {
 				if m := a.units[u]; m != nil && m.state.Status != s {
+					a.saw(u, m, s)
 					m.state.Status = s
 					a.publish(u, m)
 				}

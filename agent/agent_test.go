@@ -191,7 +191,7 @@ func TestC15_ReplaceStartsAgainWhatItTookAlong(t *testing.T) {
 		w.assign("loaded.service", "l", registry.Target_LOADED, 1)
 		w.settle()
 		w.manager.bound = map[unit.Name][]unit.Name{web: {"bound.service", "loaded.service", "host.service"}}
-		w.manager.units["host.service"] = &fakeUnit{}
+		w.manager.units["host.service"] = &fakeUnit{State: State{Status: Status{Load: "loaded", Active: "active"}}}
 		w.manager.took()
 		w.assign(web, "v2", registry.Target_LAUNCHED, 2)
 		w.settle()
@@ -201,6 +201,152 @@ func TestC15_ReplaceStartsAgainWhatItTookAlong(t *testing.T) {
 		w.settle()
 		w.want("stop", w.manager.took(), "stop web.service")
 		w.want("bound", w.observed("bound.service"), "loaded/inactive/dead generation 1")
+	})
+}
+
+// alongWorld is a world in which what is bound to web runs with it.
+func alongWorld(t *testing.T) *world {
+	w := newWorld(t)
+	w.start()
+	w.assign(web, "v1", registry.Target_LAUNCHED, 1)
+	w.assign("bound.service", "b", registry.Target_LAUNCHED, 1)
+	w.settle()
+	w.manager.bound = map[unit.Name][]unit.Name{web: {"bound.service"}}
+	w.manager.took()
+	return w
+}
+
+// TestC15_WhatWasTakenAlongIsNotForgotten: steps that do not run to their end
+// leave it to later ones to start again what stopped with the unit.
+func TestC15_WhatWasTakenAlongIsNotForgotten(t *testing.T) {
+	v := func(w *world, text string, generation uint64) {
+		w.assign(web, text, registry.Target_LAUNCHED, generation)
+		w.settle()
+	}
+	again := func(w *world) { _ = w.stop(); w.start() }
+	refuse := func(w *world, step string) {
+		w.manager.mu.Lock()
+		defer w.manager.mu.Unlock()
+		w.manager.refuses = step
+	}
+	epoch := func(w *world, epoch uint64) {
+		w.put(registry.ClusterKey, &registry.Cluster{Id: "c1", Epoch: epoch})
+		w.settle()
+	}
+	for _, tt := range []struct {
+		name string
+		do   func(w *world)
+	}{
+		{"a newer text while one hangs", func(w *world) { v(w, "hang", 2); v(w, "v3", 3) }},
+		{"a newer text after one that fails", func(w *world) { v(w, "fail", 2); v(w, "v3", 3) }},
+		{"clusterd ends while one hangs", func(w *world) { v(w, "hang", 2); again(w); v(w, "v3", 3); again(w) }},
+		{"clusterd ends between stop and write", func(w *world) { refuse(w, "write web"); v(w, "v2", 2); _ = w.stop(); refuse(w, ""); w.start() }},
+		{"clusterd ends between start and start", func(w *world) { refuse(w, "start bound"); v(w, "v2", 2); _ = w.stop(); refuse(w, ""); w.start() }},
+		{"no answer to the write", func(w *world) { refuse(w, "write web"); v(w, "v2", 2); refuse(w, "") }},
+		{"no answer to the check", func(w *world) { refuse(w, "check web"); v(w, "v2", 2); refuse(w, "") }},
+		{"no answer to the stop", func(w *world) { refuse(w, "stop web"); v(w, "v2", 2); refuse(w, "") }},
+		{"no answer to the other one's start", func(w *world) { refuse(w, "start bound"); v(w, "v2", 2); refuse(w, "") }},
+		{"frozen on the way", func(w *world) { refuse(w, "start bound"); v(w, "v2", 2); epoch(w, 0); refuse(w, ""); epoch(w, 1) }},
+		{"it comes up by itself", func(w *world) {
+			v(w, "fail", 2)
+			w.manager.mu.Lock()
+			defer w.manager.mu.Unlock()
+			w.manager.set(web, "active", "running")
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := alongWorld(t)
+				tt.do(w)
+				time.Sleep(time.Minute)
+				w.want("bound", w.observed("bound.service"), "loaded/active/running generation 1")
+				if seen := w.manager.took(); strings.Count(seen, "start bound") != 1 {
+					t.Errorf("steps: %s", seen)
+				}
+				_ = w.stop()
+				for u, e := range w.agent().ledger.entries {
+					if len(e.Along) > 0 || e.Again != "" {
+						t.Errorf("%s: left in its record: %v, %q", u, e.Along, e.Again)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestC15_NotEverythingTakenAlongIsStartedAgain: what was stopped, or started
+// and ended, in its own right since then stays as it is.
+func TestC15_NotEverythingTakenAlongIsStartedAgain(t *testing.T) {
+	const bound = "bound.service"
+	set := func(w *world, states ...string) {
+		for _, s := range states {
+			w.manager.mu.Lock()
+			w.manager.set(bound, s, s)
+			w.manager.mu.Unlock()
+			w.settle()
+		}
+	}
+	for _, tt := range []struct {
+		name, bound string
+		meanwhile   func(w *world)
+	}{
+		{"stopped by an operator", "inactive/dead generation 2", func(w *world) { w.assign(bound, "b", registry.Target_LOADED, 2) }},
+		{"destroyed", "", func(w *world) { w.assign(bound, "b", registry.Target_GONE, 2) }},
+		{"stopped by an operator, with its unit", "inactive/dead generation 1", func(w *world) { w.assign(web, "hang", registry.Target_LOADED, 3); w.settle() }},
+		{"given a job that ended", "inactive/dead generation 2", func(w *world) { w.assign(bound, "job", registry.Target_LAUNCHED, 2) }},
+		{"given a text that fails", "failed/failed generation 2: exit-code 3", func(w *world) { w.assign(bound, "fail", registry.Target_LAUNCHED, 2) }},
+		{"started by hand, and failed", "failed/failed generation 1", func(w *world) { set(w, "active", "failed") }},
+		{"started by hand, and stopped", "inactive/inactive generation 1", func(w *world) { set(w, "active", "inactive") }},
+		{"started by hand, and failed while no clusterd ran", "failed/failed generation 1", func(w *world) {
+			_ = w.stop()
+			w.manager.mu.Lock()
+			w.manager.set(bound, "active", "active")
+			w.manager.set(bound, "failed", "failed")
+			w.manager.mu.Unlock()
+			w.start()
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := alongWorld(t)
+				w.assign(web, "hang", registry.Target_LAUNCHED, 2)
+				w.settle()
+				tt.meanwhile(w)
+				w.settle()
+				w.assign(web, "v4", registry.Target_LAUNCHED, 4)
+				time.Sleep(time.Minute)
+				w.want("web", w.observed(web), "loaded/active/running generation 4")
+				want := "loaded/" + tt.bound
+				if tt.bound == "" {
+					want = "gone generation 2"
+				}
+				w.want("bound", w.observed(bound), want)
+				_ = w.stop()
+			})
+		})
+	}
+}
+
+// TestC15_TakenAlongWhileAtWork: what can't be said yet of a unit is said once
+// its own steps are done.
+func TestC15_TakenAlongWhileAtWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := alongWorld(t)
+		defer func() { _ = w.stop() }()
+		w.manager.bound[web] = append(w.manager.bound[web], "busy.service")
+		w.assign("busy.service", "hang", registry.Target_LAUNCHED, 1)
+		w.settle()
+		w.manager.mu.Lock()
+		w.manager.set("busy.service", "active", "running") // no word of its start's end
+		w.manager.mu.Unlock()
+		w.settle()
+		w.manager.took()
+		w.assign(web, "v2", registry.Target_LAUNCHED, 2)
+		w.settle()
+		w.want("steps", w.manager.took(), "stop web.service; write web.service@"+hashOf("v2")+"; start web.service; start bound.service")
+		w.put(registry.AssignmentKey(me, "busy.service"), &registry.Assignment{File: string(w.file("hang")), Target: registry.Target_LAUNCHED, Generation: 1, AllowUnknown: true})
+		w.settle()
+		w.want("steps, later", w.manager.took(), "start busy.service")
 	})
 }
 

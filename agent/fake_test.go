@@ -19,6 +19,7 @@ type fakeManager struct {
 	units   map[unit.Name]*fakeUnit
 	taken   map[unit.Name]string
 	bound   map[unit.Name][]unit.Name // units that stop with this one
+	refuses string                    // a step that gets no answer: "write web.service"
 	log     []string                  // what changed: "start web.service"
 	looked  []string                  // what was verified
 	pid     uint32
@@ -84,7 +85,7 @@ func (f *fakeManager) set(u unit.Name, active, sub string) {
 func (f *fakeManager) Do(ctx context.Context, s Action) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.gone {
+	if f.gone || f.refuses != "" && strings.HasPrefix(s.String(), f.refuses) {
 		return fmt.Errorf("%s: no answer", s)
 	}
 	x := f.units[s.Unit]
@@ -114,10 +115,18 @@ func (f *fakeManager) Do(ctx context.Context, s Action) error {
 	case AwaitUnloaded:
 		x.Status = Status{}
 	case Stop:
-		if s.Along != nil {
-			s.Along(f.bound[s.Unit])
+		var along []unit.Name
+		for _, u := range f.bound[s.Unit] {
+			if x := f.units[u]; x != nil && x.Active == "active" {
+				along = append(along, u)
+			}
 		}
-		for _, u := range append(f.bound[s.Unit], s.Unit) {
+		if s.Along != nil {
+			if err := s.Along(along); err != nil {
+				return err
+			}
+		}
+		for _, u := range append(along, s.Unit) {
 			f.set(u, "inactive", "dead")
 		}
 	case Start, Restart:

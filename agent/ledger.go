@@ -24,6 +24,15 @@ type entry struct {
 	// Reason is why the last generation failed, Failed when that was.
 	Reason string    `json:"reason,omitempty"`
 	Failed time.Time `json:"failed,omitzero"`
+	Along  []along   `json:"along,omitempty"` // stopped along with it, and not started again yet
+	Again  string    `json:"again,omitempty"` // why it is to be started again; set until that is begun
+}
+
+// along is a unit that was stopped along with another one.
+type along struct {
+	Unit  unit.Name `json:"unit"`
+	Begun uint64    `json:"begun"` // its own entry's, when it was stopped
+	At    time.Time `json:"at"`    // just before it was stopped
 }
 
 // ledger keeps entries, one file each, until the machine is rebooted.

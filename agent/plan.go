@@ -49,10 +49,16 @@ type Observed struct {
 	// Done and Restarted are the last generations that were carried out, Begun
 	// the last one whose start or restart the service manager has taken on.
 	Done, Restarted, Begun uint64
+	// Again says why it is to be started once more, though its generation is
+	// carried out or begun; empty when it isn't.
+	Again string
 }
 
-func (o Observed) running() bool {
-	return o.Active != "" && o.Active != "inactive" && o.Active != "failed"
+func (o Observed) running() bool { return running(o.Active) }
+
+// running says so of an ActiveState.
+func running(active string) bool {
+	return active != "" && active != "inactive" && active != "failed"
 }
 
 // Verb is what a step does.
@@ -93,7 +99,8 @@ type Action struct {
 	Begun func()
 	// Along, if set, is called by a Stop that a Start follows, with the running
 	// units that it takes along: those that require the unit, or are part of it.
-	Along func([]unit.Name)
+	// Nothing was stopped yet then, and nothing is after an error.
+	Along func([]unit.Name) error
 }
 
 func (a Action) String() string {
@@ -173,6 +180,7 @@ func (p *planner) plan() {
 		if p.has.File == "" && !p.has.Loaded {
 			p.add(Write, "its file is missing")
 		}
+		p.again()
 		return
 	}
 	switch p.want.Target {
@@ -184,6 +192,19 @@ func (p *planner) plan() {
 		return // a target this software does not know
 	}
 	p.add(Done, fmt.Sprintf("generation %d is carried out", p.want.Generation))
+}
+
+// again starts a unit that was stopped for another one's sake.
+func (p *planner) again() {
+	if p.has.Again == "" {
+		return
+	}
+	stopped := !p.has.running() || p.has.Active == "deactivating"
+	itsFile := p.has.File == p.want.File || len(p.steps) > 0 // it is to be written
+	if p.want.Target == registry.Target_LAUNCHED && stopped && itsFile {
+		p.add(Start, p.has.Again)
+	}
+	p.add(Done, "it is where it is to be again")
 }
 
 func (p *planner) gone() {
@@ -232,7 +253,7 @@ func (p *planner) launched() {
 		return
 	case p.has.running() && p.has.Active != "deactivating":
 		return
-	case begun && !p.has.running():
+	case begun && !p.has.running() && p.has.Again == "":
 		return // it ended, or failed, while nobody was looking: that was its run
 	case p.has.StaleDropIn:
 		p.rewrite("its drop-in is out of date")

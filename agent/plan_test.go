@@ -92,6 +92,16 @@ func TestPlan(t *testing.T) {
 			"stop web.service; reset-failed web.service; await-unloaded web.service; write web.service@v1; check web.service; start web.service; done web.service generation 2"},
 		{"finished job is not run again", launched("v1", 1), unloaded, ""},
 		{"failed job is not run again", launched("v1", 1), failed, ""},
+		{"started again after another one's stop", launched("v1", 1), with(unloaded, func(o *Observed) { o.Again = "why" }),
+			"start web.service; done web.service generation 1"},
+		{"started again, still stopping", launched("v1", 1), with(running, func(o *Observed) { o.Active, o.Again = "deactivating", "why" }),
+			"start web.service; done web.service generation 1"},
+		{"started again by somebody else", launched("v1", 1), with(running, func(o *Observed) { o.Again = "why" }),
+			"done web.service generation 1"},
+		{"started again, stopped on the way to its generation", launched("v1", 2), with(unloaded, func(o *Observed) { o.Begun, o.Again = 2, "why" }),
+			"start web.service; done web.service generation 2"},
+		{"stopped by an operator before it was started again", loaded("v1", 1), with(unloaded, func(o *Observed) { o.Again = "why" }),
+			"done web.service generation 1"},
 		{"lost file of a running unit stops nothing", launched("v1", 1), with(running, func(o *Observed) { o.File = "" }), ""},
 		{"lost file of a stopped unit is written again", loaded("v1", 1), with(unloaded, func(o *Observed) { o.File = "" }),
 			"write web.service@v1"},
@@ -185,7 +195,7 @@ func model(t *testing.T, has map[unit.Name]Observed, steps []Action) {
 			}
 			o.File, o.Ours, o.Loaded, o.Active = "", false, false, ""
 		case Done:
-			o.Done, o.Restarted = s.Desired.Generation, s.Desired.Restart
+			o.Done, o.Restarted, o.Again = s.Desired.Generation, s.Desired.Restart, ""
 		case Gone:
 			o.Done, o.Restarted = 0, 0
 		}
@@ -238,6 +248,10 @@ func atGoal(want Desired, wanted bool, before, after Observed, name unit.Name) e
 		if before != after {
 			return fmt.Errorf("the machine's own unit was touched")
 		}
+	case !Fresh(want, before) && before.Again != "" && want.Target == registry.Target_LAUNCHED && before.File == want.File:
+		if !after.running() {
+			return fmt.Errorf("it was not started again: %q", after.Active)
+		}
 	case !Fresh(want, before):
 		if before.Active != after.Active {
 			return fmt.Errorf("a generation already carried out changed it")
@@ -263,6 +277,9 @@ func randomObserved(r *rand.Rand) Observed {
 		o.Loaded, o.Active = false, ""
 	}
 	o.Restarted = uint64(r.IntN(int(o.Done) + 1))
+	if o.Ours && r.IntN(4) == 0 {
+		o.Again = "why"
+	}
 	return o
 }
 

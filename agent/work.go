@@ -59,6 +59,7 @@ func (a *Agent) startRound(ctx context.Context) {
 func (a *Agent) round(ctx context.Context) {
 	a.roundAt = time.Time{}
 	a.later.Stop()
+	a.startAgain()
 	names := slices.Sorted(maps.Keys(a.dirty))
 	clear(a.dirty)
 	var unknown []unit.Name
@@ -121,10 +122,6 @@ func (a *Agent) plan(u unit.Name, m *managed) []Action {
 	}
 	wanted := Wanted{Frozen: a.frozen, Units: map[unit.Name]Desired{u: *m.want}}
 	steps := Plan(wanted, map[unit.Name]Observed{u: a.observed(u, m)})
-	if len(steps) == 0 && m.along != "" && m.want.Target == registry.Target_LAUNCHED && a.frozen == "" {
-		steps = []Action{{Verb: Start, Unit: u, Desired: *m.want, Reason: m.along}, {Verb: Done, Unit: u, Desired: *m.want}}
-	}
-	m.along = ""
 	if len(steps) == 0 {
 		return nil
 	}
@@ -208,7 +205,7 @@ func (a *Agent) observed(u unit.Name, m *managed) Observed {
 	o := Observed{
 		File: m.hash, Ours: ours, Taken: m.state.Taken,
 		Loaded: m.state.Loaded(), Active: m.state.Active,
-		Done: e.Done, Restarted: e.Restarted, Begun: e.Begun,
+		Done: e.Done, Restarted: e.Restarted, Begun: e.Begun, Again: e.Again,
 	}
 	if m.want != nil && m.want.File == o.File && Fresh(*m.want, o) {
 		if l, err := load(u, m.source); err == nil {
@@ -343,11 +340,13 @@ func (a *Agent) begin(ctx context.Context, m *managed, steps []Action, gate *gat
 	a.workers.Go(func() {
 		defer cancel()
 		reason, err := a.carryOut(work, u, steps, gate)
-		states, seen := a.Manager.Observe(ctx, []unit.Name{u})
+		along := a.alongWith(u)
+		states, seen := a.Manager.Observe(ctx, append(along, u))
 		a.tell(ctx, func() {
 			m.working = false
 			if seen == nil {
 				m.set(states[u])
+				a.stopped(along, states)
 			}
 			a.finish(ctx, u, m, steps, reason, err)
 		})
@@ -396,7 +395,6 @@ func (a *Agent) carryOut(ctx context.Context, u unit.Name, steps []Action, gate 
 			lastWrite = i
 		}
 	}
-	var along []unit.Name
 	for i, s := range steps {
 		if i > lastWrite {
 			written()
@@ -409,7 +407,7 @@ func (a *Agent) carryOut(ctx context.Context, u unit.Name, steps []Action, gate 
 		case s.Verb == Start || s.Verb == Restart:
 			gate.await(ctx)
 		case s.Verb == Stop && s.Desired.Target == registry.Target_LAUNCHED:
-			s.Along = func(units []unit.Name) { along = units }
+			s.Along = func(units []unit.Name) error { return a.takenAlong(u, units) }
 		}
 		if ctx.Err() != nil {
 			return reason, ctx.Err()
@@ -422,21 +420,7 @@ func (a *Agent) carryOut(ctx context.Context, u unit.Name, steps []Action, gate 
 			return reason, fmt.Errorf("%s: %w", s, err)
 		}
 	}
-	if len(along) > 0 && reason == "" {
-		a.tell(ctx, func() { a.startAgain(u, along) })
-	}
 	return reason, nil
-}
-
-// startAgain has units started that were stopped along with u, as a restart by
-// systemd itself would. One that is at work goes where it is to go anyway.
-func (a *Agent) startAgain(u unit.Name, along []unit.Name) {
-	for _, name := range along {
-		if m := a.units[name]; m != nil && !m.working {
-			m.along = "it was stopped along with " + string(u)
-			a.dirty[name] = true
-		}
-	}
 }
 
 // do carries out one step and keeps the record of it.
@@ -463,6 +447,9 @@ func (a *Agent) do(ctx context.Context, u unit.Name, s Action, reason string) er
 		if reason != "" {
 			e.Failed = time.Now()
 		}
+		if e.Again = ""; s.Desired.Target != registry.Target_LAUNCHED {
+			e.Along = nil // an operator's stop takes them along for good
+		}
 		return a.ledger.put(e)
 	case Gone:
 		if err := a.Manager.Do(ctx, s); err != nil {
@@ -476,7 +463,7 @@ func (a *Agent) do(ctx context.Context, u unit.Name, s Action, reason string) er
 // begun keeps that a unit's start is under way, so that a job that ends while
 // no clusterd runs is not run twice.
 func (a *Agent) begun(e entry, d Desired) {
-	e.File, e.Begun = d.File, d.Generation
+	e.File, e.Begun, e.Again = d.File, d.Generation, ""
 	if err := a.ledger.put(e); err != nil {
 		a.Log.Warn("start not kept for a restart of clusterd", "unit", e.Unit, "error", err)
 	}

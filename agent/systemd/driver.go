@@ -205,7 +205,9 @@ func (d *Driver) stop(ctx context.Context, b *bus, s agent.Action) error {
 		if err != nil {
 			return err
 		}
-		s.Along(units)
+		if err := s.Along(units); err != nil {
+			return err
+		}
 	}
 	result, err := d.job(ctx, b, "StopUnit", u, nil)
 	switch {

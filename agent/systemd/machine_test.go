@@ -193,7 +193,7 @@ func TestC15_StopTellsWhatItTakesAlong(t *testing.T) {
 	}
 	r.do("drv-ended.service", agent.Stop)
 	var along []unit.Name
-	err := r.Do(t.Context(), agent.Action{Verb: agent.Stop, Unit: "drv-base.service", Along: func(units []unit.Name) { along = units }})
+	err := r.Do(t.Context(), agent.Action{Verb: agent.Stop, Unit: "drv-base.service", Along: func(units []unit.Name) error { along = units; return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
