@@ -50,8 +50,9 @@ type Driver struct {
 	bus     *bus
 	tracked map[unit.Name]*tracked
 	paths   map[godbus.ObjectPath]unit.Name
-	untold  map[unit.Name]bool // what Watch has not spoken of since it changed
-	news    chan struct{}      // untold is not empty
+	untold  map[unit.Name]bool   // what Watch has not spoken of since it changed
+	news    chan struct{}        // untold is not empty
+	unseen  map[unit.Name][]link // links that changed; see seeLinks
 
 	reloaded chan struct{} // systemd has read all units anew
 
@@ -78,7 +79,7 @@ func New(c Config) *Driver {
 		unitDir: c.UnitDir, log: c.Log, calls: make(chan struct{}, callsMax), verifies: make(chan struct{}, verifiesMax),
 		verdicts: verdicts{known: map[[sha256.Size]byte]string{}},
 		tracked:  map[unit.Name]*tracked{}, paths: map[godbus.ObjectPath]unit.Name{}, untold: map[unit.Name]bool{}, news: make(chan struct{}, 1),
-		reloaded: make(chan struct{}, 1),
+		unseen: map[unit.Name][]link{}, reloaded: make(chan struct{}, 1),
 	}
 }
 
@@ -141,13 +142,9 @@ func (d *Driver) Version(ctx context.Context) (string, error) {
 // Do is agent.Manager's.
 func (d *Driver) Do(ctx context.Context, s agent.Action) error {
 	switch s.Verb {
-	case agent.Write:
-		links := d.wantedLinks(s.Unit, s.WantedBy, s.RequiredBy)
-		return d.changeLinks(ctx, s.Unit, links, func(had []link) error { return d.write(s, had, links) })
-	case agent.Remove:
-		return d.changeLinks(ctx, s.Unit, nil, func(had []link) error { return d.remove(s.Unit, had) })
 	case agent.Gone:
 		d.untrack(s.Unit)
+		d.forgetLinks(s.Unit)
 		return nil
 	case agent.Done:
 		return nil
@@ -157,6 +154,17 @@ func (d *Driver) Do(ctx context.Context, s agent.Action) error {
 		return err
 	}
 	switch s.Verb {
+	case agent.Check, agent.Start, agent.Restart:
+		if err := d.seeLinks(ctx, b, s.Unit); err != nil {
+			return err
+		}
+	}
+	switch s.Verb {
+	case agent.Write:
+		links := d.wantedLinks(s.Unit, s.WantedBy, s.RequiredBy)
+		return d.changeLinks(ctx, b, s.Unit, links, func(had []link) error { return d.write(s, had, links) })
+	case agent.Remove:
+		return d.changeLinks(ctx, b, s.Unit, nil, func(had []link) error { return d.remove(s.Unit, had) })
 	case agent.Stop:
 		return d.stop(ctx, b, s)
 	case agent.Start:

@@ -77,6 +77,20 @@ func TestFilesOfAUnit(t *testing.T) {
 	}
 }
 
+// TestA14_NothingIsWrittenWithoutSystemd: whoever writes must be able to have
+// systemd see it, since what lies on disk is not written again.
+func TestA14_NothingIsWrittenWithoutSystemd(t *testing.T) {
+	dir := t.TempDir()
+	d := New(Config{UnitDir: dir, Log: slog.New(slog.DiscardHandler)})
+	defer d.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // before it has connected
+	err := d.Do(ctx, agent.Action{Verb: agent.Write, Unit: "side.service", File: []byte("v1"), WantedBy: []unit.Name{"main.service"}})
+	if err == nil || tree(t, dir) != "" {
+		t.Errorf("written: %s, %v", tree(t, dir), err)
+	}
+}
+
 func TestJobThatEndsBeforeItsCallIsAnswered(t *testing.T) {
 	b := &bus{jobs: map[dbus.ObjectPath][]chan string{}, early: map[dbus.ObjectPath]string{}, calling: 1}
 	removed := func(path dbus.ObjectPath, result string) {

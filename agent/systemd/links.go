@@ -93,34 +93,72 @@ func (d *Driver) writeLinks(u unit.Name, has, want []link) error {
 	return nil
 }
 
-// changeLinks writes a unit's links by way of change, and has systemd read
-// anew the units at their other ends that it has in memory: it looks for links
-// only as it loads a unit.
-func (d *Driver) changeLinks(ctx context.Context, u unit.Name, want []link, change func(had []link) error) error {
+// changeLinks writes a unit's links by way of change, and has systemd see them.
+func (d *Driver) changeLinks(ctx context.Context, b *bus, u unit.Name, want []link, change func(had []link) error) error {
 	had, err := d.links(u)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read the links to %s: %w", u, err)
 	}
-	if err := change(had); err != nil || len(had)+len(want) == 0 {
+	d.mu.Lock()
+	unseen := d.unseen[u]
+	for _, l := range append(slices.Clone(had), want...) {
+		if slices.Contains(had, l) != slices.Contains(want, l) {
+			unseen = append(unseen, l)
+		}
+	}
+	d.unseen[u] = unseen
+	if len(had)+len(want) > 0 && len(unseen) == 0 {
+		delete(d.unseen, u) // the same as before: but were they seen?
+	}
+	d.mu.Unlock()
+	if err := change(had); err != nil {
 		return err
 	}
-	b, err := d.connected(ctx)
-	if err != nil {
-		return err
+	return d.seeLinks(ctx, b, u)
+}
+
+// seeLinks has systemd read anew the units at the other ends of a unit's links
+// that it has in memory: it looks for links only as it loads a unit. What it
+// may not have seen yet is kept until it has, so that the step after one that
+// got no answer makes up for it. Of a unit that another clusterd wrote, all
+// links are compared once.
+func (d *Driver) seeLinks(ctx context.Context, b *bus, u unit.Name) error {
+	d.mu.Lock()
+	unseen, known := d.unseen[u]
+	unseen = slices.Clone(unseen)
+	d.mu.Unlock()
+	if known && len(unseen) == 0 {
+		return nil
 	}
-	for _, l := range append(had, want...) {
-		pulls := slices.Contains(want, l)
-		stale := slices.Contains(had, l) != pulls
+	has, err := d.links(u)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read the links to %s: %w", u, err)
+	}
+	for _, l := range append(slices.Clone(has), unseen...) {
+		stale := slices.Contains(unseen, l)
 		if !l.by.IsTemplate() {
-			if stale, err = b.misses(ctx, u, l, pulls); err != nil {
+			if stale, err = b.misses(ctx, u, l, slices.Contains(has, l)); err != nil {
 				return err
 			}
 		}
 		if stale {
-			return d.reload(ctx, b)
+			if err := d.reload(ctx, b); err != nil {
+				return err
+			}
+			break
 		}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unseen[u] = nil
 	return nil
+}
+
+// forgetLinks drops what is kept of a unit that is gone.
+func (d *Driver) forgetLinks(u unit.Name) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.unseen, u)
 }
 
 // misses says whether systemd has the unit at a link's other end in memory, and

@@ -267,6 +267,70 @@ func TestA14_LinksAreSeenByUnitsInMemory(t *testing.T) {
 	}
 }
 
+// TestA14_LinksAreSeenAfterNoAnswer: systemd does not answer when a sidekick was
+// written or removed. The file is not written again, but its links are seen.
+func TestA14_LinksAreSeenAfterNoAnswer(t *testing.T) {
+	r := newRig(t)
+	main, side := unit.Name("drv-mute.service"), unit.Name("drv-kept.service")
+	r.track(main)
+	r.track(side)
+	r.put(main, service("/bin/sleep 1001"))
+	r.put("drv-holds.service", "[Unit]\nAfter=drv-mute.service\n"+service("/bin/sleep 1002"))
+	r.track("drv-holds.service")
+	r.do(main, agent.Start)
+	r.do("drv-holds.service", agent.Start)
+	unanswered, cancel := context.WithCancel(t.Context())
+	cancel()
+	text := []byte("[Unit]\nPartOf=drv-mute.service\n" + service("/bin/sleep 1003"))
+	active := func(s agent.Status) bool { return s.Active == "active" }
+	inactive := func(s agent.Status) bool { return s.Active == "" || s.Active == "inactive" }
+	another := func() *Driver {
+		d := New(Config{Log: slog.New(slog.DiscardHandler)})
+		t.Cleanup(d.Close)
+		return d
+	}
+	for _, tt := range []struct {
+		name string
+		next agent.Verb
+		by   *Driver
+		link agent.Action
+	}{
+		{"then checked", agent.Check, r.Driver, agent.Action{WantedBy: []unit.Name{main}}},
+		{"then started", agent.Start, r.Driver, agent.Action{RequiredBy: []unit.Name{main}}},
+		{"then checked by another clusterd", agent.Check, another(), agent.Action{WantedBy: []unit.Name{main}}},
+		{"then started by another clusterd", agent.Start, another(), agent.Action{RequiredBy: []unit.Name{main}}},
+	} {
+		write := tt.link
+		write.Verb, write.Unit, write.File = agent.Write, side, text
+		if err := r.Do(unanswered, write); !errors.Is(err, context.Canceled) {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if s := r.files(side); string(s.File) != string(text) {
+			t.Fatalf("%s: not written", tt.name)
+		}
+		if err := tt.by.Do(t.Context(), agent.Action{Verb: tt.next, Unit: side}); err != nil {
+			t.Fatal(err)
+		}
+		r.do(side, agent.Stop)
+		r.do(main, agent.Stop)
+		r.await(side, "stopped", inactive)
+		r.do(main, agent.Start)
+		r.await(side, "started with its unit, "+tt.name, active)
+		r.do(main, agent.Stop)
+		r.await(side, "stopped", inactive)
+		if err := r.Do(unanswered, agent.Action{Verb: agent.Remove, Unit: side}); !errors.Is(err, context.Canceled) {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		r.do(side, agent.Remove)
+		before := r.begun
+		r.do(main, agent.Start) // it required the other one
+		r.do(side, agent.Remove)
+		if r.begun != before {
+			t.Errorf("%s: %d reloads for nothing", tt.name, r.begun-before)
+		}
+	}
+}
+
 func TestFailuresSayWhy(t *testing.T) {
 	r := newRig(t)
 	for _, tt := range []struct{ name, text, want string }{
