@@ -72,6 +72,7 @@ type Agent struct {
 	frozen    string
 	later     *time.Timer // the next round, when one is put off
 	roundAt   time.Time   // when later is set to; zero: it isn't
+	heldUntil time.Time   // until when units to be started wait for files of others; zero: none does
 }
 
 // managed is what the loop knows of one unit. Only the loop touches it.

@@ -552,6 +552,41 @@ func TestFilesOfOneStartAreWrittenBeforeAnyUnitStarts(t *testing.T) {
 	})
 }
 
+// TestFilesOnTheirWayHoldUpStartsAlone: while the registry is slow, what needs
+// no file of it is done at once, and other files are asked for.
+func TestFilesOnTheirWayHoldUpStartsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.slow = map[string]time.Duration{registry.FileKey(w.file("slow")): time.Minute}
+		w.start()
+		defer func() { _ = w.stop() }()
+		w.assign("stop.service", "v1", registry.Target_LAUNCHED, 1)
+		w.assign("gone.service", "v1", registry.Target_LAUNCHED, 1)
+		w.assign("start.service", "v1", registry.Target_LOADED, 1)
+		w.settle()
+		w.assign("slow.service", "slow", registry.Target_LAUNCHED, 1)
+		w.settle()
+		w.manager.took()
+		soon := func() string { time.Sleep(2 * gather); synctest.Wait(); return w.manager.took() }
+		w.assign("start.service", "v1", registry.Target_LAUNCHED, 2)
+		w.want("start", soon(), "")
+		w.assign("stop.service", "v1", registry.Target_LOADED, 2)
+		w.want("stop", soon(), "stop stop.service")
+		w.assign("gone.service", "v1", registry.Target_GONE, 2)
+		w.want("gone", soon(), "stop gone.service; remove gone.service")
+		w.assign("new.service", "new", registry.Target_LOADED, 1)
+		w.want("load", soon(), "write new.service@"+hashOf("new"))
+		time.Sleep(writeMax)
+		w.want("start after a while", soon(), "start start.service")
+		w.assign("start.service", "v1", registry.Target_LOADED, 3)
+		w.want("stop again", soon(), "stop start.service")
+		w.assign("start.service", "v1", registry.Target_LAUNCHED, 4)
+		w.want("start again", soon(), "")
+		time.Sleep(writeMax)
+		w.want("start again after a while", soon(), "start start.service")
+	})
+}
+
 func TestA13_RegistryGoneAndBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

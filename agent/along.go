@@ -54,7 +54,7 @@ func (a *Agent) startAgain() {
 		return
 	}
 	maps.Copy(a.dirty, a.owing)
-	for _, u := range slices.Sorted(maps.Keys(a.dirty)) {
+	for u := range a.dirty {
 		m := a.units[u]
 		e, _ := a.ledger.get(u)
 		if len(e.Along) == 0 || m == nil || m.working || !m.known || !m.started(e) {

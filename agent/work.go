@@ -26,33 +26,68 @@ const writeMax = 500 * time.Millisecond
 // recheckAfter is how long it may take until a name that became free is noticed.
 const recheckAfter = 30 * time.Second
 
-// startRound looks at the dirty units now, or shortly if others are at work, or
-// if files are on their way: a unit may require another one that comes with it.
+// startRound looks at the dirty units now, or shortly if others are at work.
 func (a *Agent) startRound(ctx context.Context) {
 	if len(a.dirty) == 0 {
 		return
 	}
-	pause := time.Duration(0)
 	for _, m := range a.units {
 		if m.working {
-			pause = gather
-			break
+			a.roundBy(time.Now().Add(gather))
+			return
 		}
 	}
-	for _, underWay := range a.asked {
-		if underWay {
-			pause = writeMax
-			break
-		}
-	}
-	if pause == 0 {
-		a.round(ctx)
-		return
-	}
-	if at := time.Now().Add(pause); a.roundAt.IsZero() || at.Before(a.roundAt) {
+	a.round(ctx)
+}
+
+// roundBy has a round begin then, if none begins earlier.
+func (a *Agent) roundBy(at time.Time) {
+	if a.roundAt.IsZero() || at.Before(a.roundAt) {
 		a.roundAt = at
-		a.later.Reset(pause)
+		a.later.Reset(time.Until(at))
 	}
+}
+
+// due takes from the dirty units those to be looked at now. One that is to be
+// started stays for a while if files are on their way: it may require another
+// one that comes with it.
+func (a *Agent) due() []unit.Name {
+	now := time.Now()
+	if !a.fetching() || !a.heldUntil.IsZero() && !now.Before(a.heldUntil) {
+		a.heldUntil = time.Time{}
+		names := slices.Sorted(maps.Keys(a.dirty))
+		clear(a.dirty)
+		return names
+	}
+	var names []unit.Name
+	for u := range a.dirty {
+		if !a.starts(u) {
+			names = append(names, u)
+			delete(a.dirty, u)
+		}
+	}
+	switch {
+	case len(a.dirty) == 0:
+		a.heldUntil = time.Time{}
+	case a.heldUntil.IsZero():
+		a.heldUntil = now.Add(writeMax)
+	}
+	if len(a.dirty) > 0 {
+		a.roundBy(a.heldUntil)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// starts says that a unit has a new generation to be launched, and its file is
+// at hand; one whose file isn't is looked at, so that it is asked for.
+func (a *Agent) starts(u unit.Name) bool {
+	m := a.units[u]
+	if m == nil || m.working || !m.known || m.want == nil || m.want.Target != registry.Target_LAUNCHED {
+		return false
+	}
+	e, _ := a.ledger.get(u)
+	return Fresh(*m.want, Observed{File: m.hash, Done: e.Done}) && (m.hash == m.want.File || a.files[m.want.File] != nil)
 }
 
 // round plans each dirty unit and sets its steps going.
@@ -60,8 +95,7 @@ func (a *Agent) round(ctx context.Context) {
 	a.roundAt = time.Time{}
 	a.later.Stop()
 	a.startAgain()
-	names := slices.Sorted(maps.Keys(a.dirty))
-	clear(a.dirty)
+	names := a.due()
 	var unknown []unit.Name
 	work := map[unit.Name][]Action{}
 	for _, u := range names {
@@ -271,6 +305,16 @@ func (m *managed) set(s State) {
 		m.source = sourceOf(s.File)
 		m.hash = unit.HashOf(m.source)
 	}
+}
+
+// fetching says that a file is on its way.
+func (a *Agent) fetching() bool {
+	for _, underWay := range a.asked {
+		if underWay {
+			return true
+		}
+	}
+	return false
 }
 
 // fetch gets the files that were asked for.
