@@ -217,23 +217,6 @@ func (m *managed) failed(err error) {
 	}
 }
 
-// content is the wanted file; nil when it has to be fetched first.
-func (a *Agent) content(m *managed) ([]byte, error) {
-	h := m.want.File
-	switch {
-	case m.hash == h:
-		return m.source, nil
-	case a.files[h] != nil:
-		return a.files[h], nil
-	case a.missing[h] != nil:
-		return nil, a.missing[h]
-	}
-	if _, ok := a.asked[h]; !ok {
-		a.asked[h] = false
-	}
-	return nil, nil
-}
-
 func (a *Agent) observed(u unit.Name, m *managed) Observed {
 	e, ours := a.ledger.get(u)
 	o := Observed{
@@ -305,75 +288,6 @@ func (m *managed) set(s State) {
 		m.source = sourceOf(s.File)
 		m.hash = unit.HashOf(m.source)
 	}
-}
-
-// fetching says that a file is on its way.
-func (a *Agent) fetching() bool {
-	for _, underWay := range a.asked {
-		if underWay {
-			return true
-		}
-	}
-	return false
-}
-
-// fetch gets the files that were asked for.
-func (a *Agent) fetch(ctx context.Context) {
-	for h, underWay := range a.asked {
-		if underWay {
-			continue
-		}
-		a.asked[h] = true
-		a.workers.Go(func() {
-			content, err := fetchFile(ctx, a.Store, h)
-			a.tell(ctx, func() { a.fetched(ctx, h, content, err) })
-		})
-	}
-}
-
-func (a *Agent) fetched(ctx context.Context, h unit.Hash, content []byte, err error) {
-	delete(a.asked, h)
-	if err == nil {
-		a.files[h] = content
-	} else {
-		a.Log.Warn("unit file not fetched", "file", h, "error", err)
-		if errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrUnreadable) {
-			a.missing[h] = err
-		}
-		time.AfterFunc(retryMax, func() {
-			a.tell(ctx, func() { delete(a.missing, h); a.lookAt(h) })
-		})
-	}
-	if err == nil || a.missing[h] != nil {
-		a.lookAt(h)
-	}
-}
-
-// lookAt marks the units that want a file.
-func (a *Agent) lookAt(h unit.Hash) {
-	for u, m := range a.units {
-		if m.want != nil && m.want.File == h {
-			a.dirty[u] = true
-		}
-	}
-}
-
-// fetchFile reads a unit file and makes sure that it is the one asked for.
-func fetchFile(ctx context.Context, store registry.Records, h unit.Hash) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerMax)
-	defer cancel()
-	snapshot, err := store.Range(ctx, registry.Single(registry.FileKey(h)))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("fetch unit file %s: %w", h.Short(), err)
-	case len(snapshot.Records) == 0:
-		return nil, fmt.Errorf("fetch unit file %s: %w; submit the unit again", h.Short(), registry.ErrNotFound)
-	}
-	content := snapshot.Records[0].Value
-	if got := unit.HashOf(content); got != h {
-		return nil, fmt.Errorf("fetch unit file %s: %w: its content has the hash %s; submit the unit again", h.Short(), registry.ErrUnreadable, got.Short())
-	}
-	return content, nil
 }
 
 // begin sets a unit's steps going.
@@ -510,36 +424,5 @@ func (a *Agent) begun(e entry, d Desired) {
 	e.File, e.Begun, e.Again = d.File, d.Generation, ""
 	if err := a.ledger.put(e); err != nil {
 		a.Log.Warn("start not kept for a restart of clusterd", "unit", e.Unit, "error", err)
-	}
-}
-
-// gate holds the starts of a round back until its files are written.
-type gate struct {
-	mu      sync.Mutex
-	writing int
-	open    chan struct{}
-}
-
-func newGate(units int) *gate {
-	return &gate{writing: units, open: make(chan struct{})}
-}
-
-// written says that one unit has nothing more to write. Call it once for each.
-func (g *gate) written() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.writing--; g.writing == 0 {
-		close(g.open)
-	}
-}
-
-// await waits for the others, but not for one that hangs.
-func (g *gate) await(ctx context.Context) {
-	t := time.NewTimer(writeMax)
-	defer t.Stop()
-	select {
-	case <-g.open:
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }
