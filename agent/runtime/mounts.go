@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tree makes a detached copy of the mounts at source. With a user name-space
-// the ids of its files are mapped into that, so that a file of uid 0 belongs to
-// the container's root and to nobody else.
+// tree makes a detached copy of the mounts at source, private: what is mounted
+// on one later is not on the other. With a user name-space the ids of its files
+// are mapped into that, so that a file of uid 0 belongs to the container's root
+// and to nobody else.
 func tree(source string, userns int, attr uint64) (fd int, err error) {
 	return treeAt(unix.AT_FDCWD, source, source, userns, attr)
 }
@@ -46,13 +47,13 @@ func treeAt(at int, file, source string, userns int, attr uint64) (fd int, err e
 	if err != nil {
 		return -1, fmt.Errorf("take %s: %w", source, err)
 	}
-	set := unix.MountAttr{Attr_set: attr}
+	// A copy joins the peers of what it is a copy of, and systemd makes all of a
+	// machine's mounts shared: what is mounted on one is mounted on the other. A
+	// root that has peers can't even be pivoted to.
+	set := unix.MountAttr{Attr_set: attr, Propagation: unix.MS_PRIVATE}
 	if userns >= 0 {
 		set.Attr_set |= unix.MOUNT_ATTR_IDMAP
 		set.Userns_fd = uint64(userns)
-	}
-	if set.Attr_set == 0 {
-		return fd, nil
 	}
 	err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &set)
 	if err == nil {
