@@ -222,19 +222,19 @@ func (s attach) compile(b *builder, in *inputs) {
 		return
 	}
 	var at *int32
+	flags := uint64(0)
+	if s.OnLink {
+		flags = unix.O_NOFOLLOW
+	}
 	switch {
 	case !s.File:
 		at = b.directory(what, s.Target, s.Strict)
 	case s.Exists:
-		at = b.open(what, s.Target, 0, s.Strict)
+		at = b.open(what, s.Target, flags, s.Strict)
 	default:
 		dir, name := path.Split(s.Target)
 		up := b.directory(what, path.Clean(dir), s.Strict)
 		b.call(what, unix.SYS_MKNODAT, up, name, unix.S_IFREG|0o644, 0).flags = flagIgnore
-		flags := uint64(0)
-		if s.OnLink {
-			flags = unix.O_NOFOLLOW
-		}
 		at = b.open(what, s.Target, flags, s.Strict)
 	}
 	if s.Optional {

@@ -313,7 +313,8 @@ func (p *Plan) attachUser(host Host, add func(...Step)) (inDev []Step) {
 		if target := "/etc/" + f; !taken[target] {
 			// In somebody's own directory nothing is made for comfort only.
 			comfort := plainRoot && !s.Names.ask(f)
-			add(attach{Name: f, Target: target, File: true, Exists: comfort, Optional: comfort})
+			// A link there, such as systemd-resolved's, leads to what no container has.
+			add(attach{Name: f, Target: target, File: true, Exists: comfort, OnLink: true, Optional: comfort})
 		}
 	}
 	if s.Zone != "" && !taken["/etc/"+localtime] {
