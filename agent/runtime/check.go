@@ -66,11 +66,16 @@ func check(s *Spec, host Host) error {
 	return nil
 }
 
+const hostnameMax = 64 // bytes
+
 // checkLines keeps what is written into a line of /etc/hosts or resolv.conf from
 // being more than that.
 func (s *Spec) checkLines() error {
 	if s.Hostname != "" && !OneWord(s.Hostname) {
 		return fmt.Errorf("--hostname=%q: is not one word, as /etc/hosts needs it; write letters, digits, - and dots", s.Hostname)
+	}
+	if len(s.Hostname) > hostnameMax {
+		return fmt.Errorf("--hostname=%s: has %d bytes, and the kernel takes %d; choose a shorter one", s.Hostname, len(s.Hostname), hostnameMax)
 	}
 	for _, line := range s.Names.Hosts {
 		for _, word := range strings.FieldsFunc(line, func(c rune) bool { return c == ' ' || c == '\t' }) {

@@ -345,6 +345,9 @@ func (l *launch) lookUpUser(user string, groups []string) error {
 	if err == nil {
 		err = ids.join(groups, group)
 	}
+	if err == nil && l.plan.UserNS {
+		err = ids.mapped(user)
+	}
 	if err != nil {
 		return err
 	}

@@ -101,6 +101,17 @@ func (u *userIDs) join(names []string, group []byte) error {
 	return nil
 }
 
+// mapped says whether a container's range has ids for all of u.
+func (u *userIDs) mapped(spec string) error {
+	for _, id := range append([]int32{u.uid, u.gid}, u.groups...) {
+		if id >= idsPerContainer {
+			return fmt.Errorf("user %s: id %d: a container has ids 0 to %d; choose among those, or give up the user name-space: --userns=host",
+				orRoot(spec), id, idsPerContainer-1)
+		}
+	}
+	return nil
+}
+
 // find returns the fields of the first line, of at least n of them, that match
 // accepts; nil when there is none.
 func find(file []byte, n int, match func(fields []string) bool) []string {
