@@ -82,3 +82,10 @@ func (s setting) allows(word string, version int) bool {
 	ok, _ := isOneOf(s.words, word, version)
 	return ok
 }
+
+// IsCapability says whether there is a capability of that name, in capitals and
+// with CAP_ in front.
+func IsCapability(name string) bool {
+	s, _, ok := lookUp("Service", "CapabilityBoundingSet")
+	return ok && slices.Contains(s.words, name)
+}

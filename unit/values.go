@@ -184,6 +184,10 @@ func parseMode(s string) bool {
 // signals are the names of the signals, without SIG.
 const signals = " HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS IOT POLL CLD RTMIN RTMAX "
 
+// IsSignal says whether systemd takes s for a signal: a name, with SIG or
+// without, or a number.
+func IsSignal(s string) bool { return parseSignal(s) }
+
 // parseSignal reads a signal's name or number.
 func parseSignal(s string) bool {
 	if n, err := strconv.ParseInt(s, 0, 32); err == nil {

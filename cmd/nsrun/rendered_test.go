@@ -114,6 +114,30 @@ func TestPortsAreReadAlike(t *testing.T) {
 	}
 }
 
+// TestProcessIsReadAlike: so it is with who and what the program is.
+func TestProcessIsReadAlike(t *testing.T) {
+	long := strings.Repeat("a", 64)
+	for _, row := range []struct{ key, flag, values string }{
+		{"WorkingDir", "workdir", "/ /srv a ./a ../a ~"},
+		{"HostName", "hostname", "web web.example a_b a,b ä a#b # " + long + " " + long + "a"},
+		{"AddCapability", "cap-add", "ALL all NET_ADMIN net_admin CAP_NET_ADMIN cap_bpf CHECKPOINT_RESTORE FOO CAP_ CAP_ALL CAP_CAP_BPF NET-ADMIN"},
+		{"DropCapability", "cap-drop", "ALL MKNOD CAP_MKNOD cap_Mknod NOD"},
+		{"StopSignal", "stop-signal", "TERM SIGTERM sigterm 15 015 0x9 64 65 0 -1 +9 SIG FOO SIGSIGHUP CLD IOT POLL UNUSED STKFLT PWR SYS " +
+			"RTMIN SIGRTMIN rtmin+3 RTMIN+30 RTMIN+31 RTMIN-1 RTMIN+ RTMIN3 RTMAX RTMAX-30 RTMAX-31 RTMAX+1 RTMIN+-1 RTMIN++1"},
+	} {
+		for _, value := range strings.Fields(row.values) {
+			f, err := unit.Parse("web.service", []byte("[Container]\nImage=a\n"+row.key+"="+value+"\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, rendered := container.Render("web.service", f)
+			if run := takes([]string{"run", "--" + row.flag + "=" + value, "a"}); (rendered == nil) != (run == nil) {
+				t.Errorf("%s=%s: the unit %v, run %v; want both or neither", row.key, value, rendered, run)
+			}
+		}
+	}
+}
+
 // takes reads a command line as far as its flags go.
 func takes(args []string) error {
 	switch verb, args := args[0], args[1:]; verb {
@@ -147,8 +171,9 @@ func takes(args []string) error {
 		if err := o.outside(); err != nil {
 			return err
 		}
-		s := runtime.Spec{Name: "web", Argv: []string{"x"}, Network: o.spec.Network, Sysctls: o.spec.Sysctls, Devices: o.spec.Devices, Tmpfs: o.spec.Tmpfs, Groups: o.spec.Groups}
-		_, err = runtime.Make(s, runtime.Host{Root: true})
+		s := runtime.Spec{Name: "web", Argv: []string{"x"}, Network: o.spec.Network, Sysctls: o.spec.Sysctls, Devices: o.spec.Devices, Tmpfs: o.spec.Tmpfs, Groups: o.spec.Groups,
+			WorkDir: o.spec.WorkDir, Hostname: o.spec.Hostname, CapAdd: o.spec.CapAdd, CapDrop: o.spec.CapDrop}
+		_, err = runtime.Make(s, runtime.Host{Root: true, Caps: 1<<64 - 1})
 		return err
 	case "rm":
 		force := false

@@ -19,7 +19,7 @@ func keys() map[string]key {
 	all := map[string]key{
 		// Who it is.
 		"ContainerName": {do: (*renderer).containerName},
-		"HostName":      flag("hostname"),
+		"HostName":      {do: (*renderer).hostName},
 		"Image":         {do: (*renderer).image},
 		"Rootfs":        {do: (*renderer).rootfs},
 		"Pull":          {do: (*renderer).pull},
@@ -31,8 +31,8 @@ func keys() map[string]key {
 		// What it runs.
 		"Exec":        {do: func(*renderer, string, []unit.Value) {}}, // goes with the image
 		"Entrypoint":  {do: (*renderer).entrypoint},
-		"WorkingDir":  flag("workdir"),
-		"StopSignal":  flag("stop-signal"),
+		"WorkingDir":  {do: (*renderer).workingDir},
+		"StopSignal":  {do: (*renderer).stopSignal},
 		"StopTimeout": {do: (*renderer).stopTimeout},
 		// Its environment.
 		"Environment":     {do: (*renderer).environment},
@@ -59,8 +59,8 @@ func keys() map[string]key {
 		"DNSOption":      oneWord("dns-option"),
 		"Sysctl":         {do: func(*renderer, string, []unit.Value) {}}, // goes with Network=
 		// What it may.
-		"AddCapability":        words("cap-add"),
-		"DropCapability":       words("cap-drop"),
+		"AddCapability":        capabilities("cap-add"),
+		"DropCapability":       capabilities("cap-drop"),
 		"NoNewPrivileges":      only("yes", "nothing in a container ever gains privileges; leave it out"),
 		"SecurityLabelDisable": only("yes", "SELinux labels are not used; leave it out"),
 		"User":                 {do: (*renderer).user},
@@ -130,21 +130,6 @@ func refused() map[string]string {
 }
 
 // Kinds of keys.
-
-// flag is a key whose last value is that of a flag.
-func flag(name string) key {
-	return key{do: func(r *renderer, _ string, values []unit.Value) {
-		v := values[len(values)-1]
-		r.flag(v.Line, name, bare(v.Text))
-	}}
-}
-
-// words is a key each of whose words is a flag's value.
-func words(name string) key {
-	return key{do: func(r *renderer, key string, values []unit.Value) {
-		r.words(key, values, func(v unit.Value, word string) { r.flag(v.Line, name, word) })
-	}}
-}
 
 // oneOf is a key that takes some values; others may come with nsrun.
 func oneOf(name, fix string, allowed ...string) key {

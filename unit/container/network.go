@@ -117,17 +117,6 @@ func oneWord(name string) key {
 	}}
 }
 
-func (r *renderer) groupAdd(key string, values []unit.Value) {
-	for _, v := range values {
-		text := bare(v.Text)
-		if text == "keep-groups" || text == "" || strings.ContainsFunc(text, special) {
-			r.fail(v.Line, key+"="+clip(text)+" names no group", "write a group of the container's, or a number")
-			continue
-		}
-		r.flag(v.Line, "group-add", text)
-	}
-}
-
 // ownSysctls are those outside net. and fs.mqueue. of which each container has
 // its own, as nsrun knows them.
 var ownSysctls = strings.Fields("kernel.msgmax kernel.msgmnb kernel.msgmni kernel.sem kernel.shmall kernel.shmmax kernel.shmmni kernel.shm_rmid_forced")

@@ -3,7 +3,6 @@ package container
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -286,22 +285,6 @@ func (r *renderer) together() {
 	}
 }
 
-func (r *renderer) user(_ string, values []unit.Value) {
-	v := values[len(values)-1]
-	user := bare(v.Text)
-	if g, ok := r.f.Last(Section, "Group"); ok {
-		user += ":" + bare(g.Text)
-	}
-	r.flag(v.Line, "user", user)
-}
-
-func (r *renderer) group(key string, values []unit.Value) {
-	v, _ := r.f.Last(Section, "User")
-	if strings.Contains(v.Text, ":") {
-		r.fail(values[len(values)-1].Line, fmt.Sprintf("%s= and User=%s (line %d) both name a group", key, clip(v.Text), v.Line), "keep one of them")
-	}
-}
-
 func (r *renderer) memory(key string, values []unit.Value) {
 	v := values[len(values)-1]
 	if size, ok := memorySize(bare(v.Text)); ok {
@@ -445,15 +428,6 @@ func (r *renderer) podmanArgs(key string, values []unit.Value) {
 			r.note(v.Line, key+"=: "+what, fix)
 		}
 	}
-}
-
-func (r *renderer) reloadSignal(key string, values []unit.Value) {
-	v := values[len(values)-1]
-	if own, ok := r.f.Last("Service", "ExecReload"); ok {
-		r.fail(max(v.Line, own.Line), fmt.Sprintf("%s= (line %d) and ExecReload= (line %d) both say how to reload", key, v.Line, own.Line), "keep one of them")
-		return
-	}
-	r.reload = part{bare(v.Text), v.Line}
 }
 
 // expand puts in what systemd does for specifiers that only depend on the
