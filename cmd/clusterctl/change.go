@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -83,7 +84,7 @@ func newChange(p *program, cmd *cobra.Command, change func(api.Unit) (api.Change
 			request.Changes = append(request.Changes, c)
 			names = append(names, u.Name)
 		}
-		return p.apply(cmd.Context(), client, cmd.Name(), request, names, wait)
+		return p.apply(cmd.Context(), client, cmd.Name(), request, names, nil, wait)
 	}
 	return cmd
 }
@@ -93,8 +94,9 @@ func addWhy(cmd *cobra.Command) *string {
 }
 
 // apply sends a request and, unless wait says otherwise, waits until the
-// units of the names have reached what the verb promises.
-func (p *program) apply(ctx context.Context, client *api.Client, verb string, request api.Apply, names []unit.Name, wait *waitFlags) error {
+// units of the names have reached what the verb promises. What there is to note
+// about a unit's text is said of its file, for units that have one in files.
+func (p *program) apply(ctx context.Context, client *api.Client, verb string, request api.Apply, names []unit.Name, files map[unit.Name]string, wait *waitFlags) error {
 	if len(request.Changes) == 0 {
 		return nil
 	}
@@ -103,6 +105,10 @@ func (p *program) apply(ctx context.Context, client *api.Client, verb string, re
 		return fmt.Errorf("%s: %w", verb, err)
 	}
 	for _, n := range applied.Notes {
+		name, rest, _ := strings.Cut(n, ":")
+		if file, ok := files[unit.Name(name)]; ok {
+			n = file + ":" + rest
+		}
 		p.note("clusterctl: note: %s", n)
 	}
 	goals := make([]goal, len(names))

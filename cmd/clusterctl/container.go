@@ -190,7 +190,7 @@ Flags before the image are docker's; what follows the image belongs to the comma
 			return failure(api.ExitFailed, "run %s: there is another unit of this name; choose another, or go on with --replace; to look at it: clusterctl cat %s", n, n)
 		}
 		request := api.Apply{Why: *why, AllowUnknown: *allow, Files: map[unit.Hash][]byte{hash: []byte(text)}, Changes: []api.Change{{Name: n, File: hash, Replace: *replace, Target: "launched"}}}
-		return p.apply(cmd.Context(), client, "start", request, []unit.Name{n}, wait)
+		return p.apply(cmd.Context(), client, "start", request, []unit.Name{n}, nil, wait)
 	}
 	return cmd
 }

@@ -88,25 +88,25 @@ func newDeploy(p *program, cmd *cobra.Command, target string) *cobra.Command {
 			return err
 		}
 		defer client.Close()
-		request, names, err := p.deploy(cmd.Context(), client, cmd.Name(), target, args, deployFlags{*replace, *allow})
+		request, names, files, err := p.deploy(cmd.Context(), client, cmd.Name(), target, args, deployFlags{*replace, *allow})
 		if err != nil {
 			return err
 		}
 		request.Why = *why
-		return p.apply(cmd.Context(), client, cmd.Name(), request, names, wait)
+		return p.apply(cmd.Context(), client, cmd.Name(), request, names, files, wait)
 	}
 	return cmd
 }
 
 // deploy turns arguments into one request for all units, or an error that
-// names all that is wrong with them.
-func (p *program) deploy(ctx context.Context, client *api.Client, verb, target string, args []string, flags deployFlags) (api.Apply, []unit.Name, error) {
-	request := api.Apply{Files: map[unit.Hash][]byte{}, AllowUnknown: flags.allowUnknown}
+// names all that is wrong with them. The files are the paths of those it sends.
+func (p *program) deploy(ctx context.Context, client *api.Client, verb, target string, args []string, flags deployFlags) (request api.Apply, names []unit.Name, files map[unit.Name]string, err error) {
+	request = api.Apply{Files: map[unit.Hash][]byte{}, AllowUnknown: flags.allowUnknown}
 	deployments, err := p.deployments(ctx, client, verb, target, args, flags.replace)
 	if err != nil {
-		return request, nil, err
+		return request, nil, nil, err
 	}
-	var names, asked []unit.Name
+	var asked []unit.Name
 	for _, d := range deployments {
 		names = append(names, d.name)
 		asked = append(asked, d.name)
@@ -116,9 +116,10 @@ func (p *program) deploy(ctx context.Context, client *api.Client, verb, target s
 	}
 	found, err := lookup(ctx, client, asked)
 	if err != nil {
-		return request, nil, fmt.Errorf("%s: %w", verb, err)
+		return request, nil, nil, fmt.Errorf("%s: %w", verb, err)
 	}
 	var errs []error
+	files = map[unit.Name]string{}
 	for _, d := range deployments {
 		change, err := p.change(ctx, client, verb, d, found, flags)
 		if err != nil {
@@ -130,6 +131,7 @@ func (p *program) deploy(ctx context.Context, client *api.Client, verb, target s
 		}
 		if change.File != "" {
 			request.Files[change.File] = d.local
+			files[d.name] = d.file
 		}
 		change.Target = target
 		if verb == "load" && found[d.name].Target == "launched" {
@@ -138,7 +140,7 @@ func (p *program) deploy(ctx context.Context, client *api.Client, verb, target s
 		}
 		request.Changes = append(request.Changes, change)
 	}
-	return request, names, errors.Join(errs...)
+	return request, names, files, errors.Join(errs...)
 }
 
 // deployments reads arguments and the local files they mean.
