@@ -177,19 +177,21 @@ func TestC15_StopTellsWhatItTakesAlong(t *testing.T) {
 	r := newRig(t)
 	r.track("drv-base.service")
 	r.put("drv-base.service", service("/bin/sleep 1001"))
-	for u, how := range map[unit.Name]string{
+	units := map[unit.Name]string{
 		"drv-bound.service":  "BindsTo=drv-base.service",
 		"drv-needs.service":  "Requires=drv-bound.service",
 		"drv-part.service":   "PartOf=drv-base.service",
 		"drv-wants.service":  "Wants=drv-base.service",
 		"drv-ended.service":  "Requires=drv-base.service",
 		"drv-idle@1.service": "BindsTo=drv-base.service",
-	} {
+	}
+	for u, how := range units {
 		r.track(u)
 		r.put(u, "[Unit]\n"+how+"\nAfter=drv-base.service\n"+service("/bin/sleep 1002"))
-		if u != "drv-idle@1.service" {
-			r.do(u, agent.Start)
-		}
+	}
+	delete(units, "drv-idle@1.service")
+	for u := range units {
+		r.do(u, agent.Start)
 	}
 	r.do("drv-ended.service", agent.Stop)
 	var along []unit.Name

@@ -5,9 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -92,36 +90,6 @@ func TestVerify(t *testing.T) {
 
 func request(name unit.Name, src string) api.VerifyRequest {
 	return api.VerifyRequest{Files: []api.VerifyFile{{Name: name, File: []byte(src)}}}
-}
-
-// TestVerifyAloneTakesDebiansUnits shows systemd each file of package unit's corpus
-// alone, as on a machine where nothing of what it depends on is.
-func TestVerifyAloneTakesDebiansUnits(t *testing.T) {
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		t.Skip("needs systemd-analyze")
-	}
-	d := New(Config{Log: slog.New(slog.DiscardHandler)})
-	paths, err := filepath.Glob("../../unit/testdata/corpus/*/*")
-	if err != nil || len(paths) < 300 {
-		t.Fatalf("%d files, %v", len(paths), err)
-	}
-	for i, path := range paths {
-		if strings.HasSuffix(path, ".service") && i%5 > 0 {
-			continue // they are many, and alike
-		}
-		src, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name, err := unit.ParseName(filepath.Base(path))
-		if err != nil {
-			t.Fatal(err)
-		}
-		said, err := d.analyze(t.Context(), []api.VerifyFile{{Name: name, File: src}}, false, true)
-		if why := reasons(said); err != nil || why != "" {
-			t.Errorf("%s: %s, %v", path, why, err)
-		}
-	}
 }
 
 func TestFirstBytes(t *testing.T) {
