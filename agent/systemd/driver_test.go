@@ -131,3 +131,21 @@ func TestAnsweredTellsRefusalsFromSilence(t *testing.T) {
 		}
 	}
 }
+
+// An answer that was on its way when a signal came says nothing of what the
+// signal told.
+func TestSignalsCountForMoreThanOlderAnswers(t *testing.T) {
+	d := New(Config{})
+	const u = unit.Name("web.service")
+	d.tracked[u] = &tracked{changed: make(chan struct{})}
+	seen, _ := d.signalsOf([]unit.Name{u})
+	active := agent.Status{Load: "loaded", Active: "active", Sub: "running"}
+	d.update(u, func(s *agent.Status) { *s = active })
+	if again := d.take([]unit.Name{u}, seen, nil); len(again) != 1 || d.tracked[u].status != active {
+		t.Errorf("read again: %v; it counts as %+v", again, d.tracked[u].status)
+	}
+	seen, _ = d.signalsOf([]unit.Name{u})
+	if again := d.take([]unit.Name{u}, seen, nil); len(again) != 0 || d.tracked[u].status.Loaded() {
+		t.Errorf("nothing came since: read again %v; it counts as %+v", again, d.tracked[u].status)
+	}
+}

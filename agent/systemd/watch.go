@@ -58,11 +58,11 @@ func (d *Driver) untrack(u unit.Name) {
 	delete(d.paths, unitPath(u))
 }
 
-// refresh reads the status of units from systemd. One that a signal came for
-// meanwhile is read again. Of those that are as they were known to be, details
+// refresh reads the status of units from systemd. For one that a signal came for
+// meanwhile the answer doesn't count, and it is read again. Of those that are as they were known to be, details
 // are read only if all is.
 func (d *Driver) refresh(ctx context.Context, b *bus, units []unit.Name, asKnown bool) error {
-	for range 3 {
+	for range 10 {
 		if len(units) == 0 {
 			return nil
 		}
@@ -74,25 +74,28 @@ func (d *Driver) refresh(ctx context.Context, b *bus, units []unit.Name, asKnown
 		if err != nil {
 			return err
 		}
-		var again []unit.Name
-		d.mu.Lock()
-		for _, u := range units {
-			t := d.tracked[u]
-			if t == nil {
-				continue
-			}
-			if t.signals != seen[u] {
-				again = append(again, u)
-			}
-			if t.status != statuses[u] {
-				t.status = statuses[u]
-				d.tell(u)
-			}
-		}
-		d.mu.Unlock()
-		units = again
+		units = d.take(units, seen, statuses)
 	}
 	return nil // what changes that fast is told by signals
+}
+
+// take takes in what systemd answered. Units that a signal came for since seen are
+// returned, and left as the signal told: the answer may be older than that.
+func (d *Driver) take(units []unit.Name, seen map[unit.Name]uint64, answer map[unit.Name]agent.Status) (again []unit.Name) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, u := range units {
+		t := d.tracked[u]
+		switch {
+		case t == nil:
+		case t.signals != seen[u]:
+			again = append(again, u)
+		case t.status != answer[u]:
+			t.status = answer[u]
+			d.tell(u)
+		}
+	}
+	return again
 }
 
 // signalsOf returns how many signals came for units, and what they told.
