@@ -59,8 +59,8 @@ func (d *Driver) untrack(u unit.Name) {
 }
 
 // refresh reads the status of units from systemd. For one that a signal came for
-// meanwhile the answer doesn't count, and it is read again. Of those that are as they were known to be, details
-// are read only if all is.
+// meanwhile the answer doesn't count, and it is read again. Of those that are as
+// they were known to be, details are read only if all is.
 func (d *Driver) refresh(ctx context.Context, b *bus, units []unit.Name, asKnown bool) error {
 	for range 10 {
 		if len(units) == 0 {
