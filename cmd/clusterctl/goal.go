@@ -132,6 +132,9 @@ func (g goal) judgeRaise(u api.Unit) outcome {
 			return g.judgePending(u) // it stays there for want of a better place
 		}
 		o := g.judgeState(s)
+		if !o.done && s.MachineIs == api.StateDead && u.Pending != nil {
+			return g.judgePending(u) // it is to leave there, and nowhere else fits
+		}
 		if !o.done || o.err != nil {
 			return o
 		}

@@ -83,6 +83,11 @@ func TestGoal(t *testing.T) {
 			return u
 		}(), "start web.service: not placed: no |   name-taken: has the name for itself in /etc/x (11111111...) | once a machine has given the name back: clusterctl start web.service | " +
 			"it starts by itself once one fits; to give it up: clusterctl unload web.service -> 6"},
+		{"its machine is dead, and no other fits", "start", func() api.Unit {
+			u := pending(3)
+			u.States = []api.UnitState{with(state(m1, "launched", "", "", 0), func(s *api.UnitState) { s.MachineIs = "dead" })}
+			return u
+		}(), "start web.service: not placed: 2 lack region=eu |   metadata: lacks region=eu (11111111... 22222222...) | it starts by itself once one fits; to give it up: clusterctl unload web.service -> 6"},
 		{"away", "start", at("launched", with(state(m1, "launched", "", "", 0), func(s *api.UnitState) { s.MachineIs = "away" })), "waiting for 11111111.../10.0.0.1: not begun yet, the machine is away"},
 		{"leaving its old machine", "start", at("launched", state(m1, "gone", "active", "running", 2), state(m2, "launched", "active", "running", 3)), "Unit web.service launched on 22222222.../10.0.0.1"},
 		{"A22 a global on one of two", "start", at("launched", state(m1, "launched", "active", "running", 3), state(m2, "launched", "activating", "start", 2)), "waiting for 22222222.../10.0.0.1: activating (start)"},
