@@ -828,5 +828,10 @@ func TestNameTakenMeanwhileStopsNothing(t *testing.T) {
 		w.settle()
 		w.want("steps", w.manager.took(), "")
 		w.want("observed", w.observed(web), "loaded/active/running generation 2: write web.service: the machine has a unit of that name, /etc/x; rename one of them")
+		w.manager.take(web, "") // nobody tells of that
+		time.Sleep(recheckAfter)
+		w.settle()
+		w.want("steps once it is free", w.manager.took(), "stop web.service; write web.service@"+hashOf("v2")+"; start web.service")
+		w.want("observed then", w.observed(web), "loaded/active/running generation 2")
 	})
 }

@@ -54,7 +54,7 @@ func (a *Agent) startAgain() {
 		return
 	}
 	maps.Copy(a.dirty, a.owing)
-	for u := range a.dirty {
+	for _, u := range slices.Sorted(maps.Keys(a.dirty)) { // in order: what is marked below is looked at in a later round
 		m := a.units[u]
 		e, _ := a.ledger.get(u)
 		if len(e.Along) == 0 || m == nil || m.working || !m.known || !m.started(e) {

@@ -139,7 +139,7 @@ func (a *Agent) forgotten(u unit.Name, m *managed) bool {
 // recheckTaken looks again, some time later, whether a name that the machine
 // has for itself became free. Nobody tells of that.
 func (a *Agent) recheckTaken(ctx context.Context, u unit.Name, m *managed) {
-	if m.want == nil || m.recheck || TakenBy(*m.want, a.observed(u, m), u, a.UnitDir) == "" {
+	if m.want == nil || m.recheck || m.state.Taken == "" && TakenBy(*m.want, a.observed(u, m), u, a.UnitDir) == "" {
 		return
 	}
 	m.recheck = true
