@@ -2,7 +2,11 @@ package runtime
 
 import (
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -63,10 +67,17 @@ func handle(sig unix.Signal) error {
 // wait passes signals on until the container ends and returns its exit code.
 func (l *launch) wait(signals int) int {
 	asked, killedFor := 0, unix.Signal(0)
+	limit := int(settledIn / time.Millisecond)
 	for {
 		poll := []unix.PollFd{{Fd: int32(l.pidfd), Events: unix.POLLIN}, {Fd: int32(signals), Events: unix.POLLIN}}
-		if _, err := unix.Poll(poll, -1); err != nil && err != unix.EINTR {
+		n, err := unix.Poll(poll, limit)
+		if err != nil && err != unix.EINTR {
 			break // it is to be waited for in any case
+		}
+		if n == 0 && err == nil {
+			dropCode()
+			limit = -1
+			continue
 		}
 		if poll[0].Revents != 0 {
 			break
@@ -92,6 +103,32 @@ func (l *launch) wait(signals int) int {
 		return ExitSignal + int(status.Signal())
 	}
 	return status.ExitStatus()
+}
+
+// settledIn is how long a container has run when we take it for one that stays.
+const settledIn = time.Second
+
+// dropCode gives back the memory that holds our own code, of which the wait for a
+// container needs a few pages: those come back by themselves.
+func dropCode() {
+	maps, err := readFile("/proc/self/maps")
+	self, linkErr := os.Readlink("/proc/self/exe")
+	if err != nil || linkErr != nil {
+		return // it is for comfort only
+	}
+	for line := range strings.Lines(string(maps)) {
+		f := strings.Fields(line)
+		// What can be written to would be lost.
+		if len(f) < 6 || f[len(f)-1] != self || f[1][:2] != "r-" {
+			continue
+		}
+		from, to, _ := strings.Cut(f[0], "-")
+		start, err1 := strconv.ParseUint(from, 16, 64)
+		end, err2 := strconv.ParseUint(to, 16, 64)
+		if err1 == nil && err2 == nil {
+			syscall.RawSyscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), unix.MADV_DONTNEED)
+		}
+	}
 }
 
 // insistence is the number of times INT or TERM is said to a container before

@@ -92,6 +92,11 @@ func (l *launch) tidy() {
 	for _, fd := range l.spent {
 		unix.Close(fd)
 	}
+	if l.plan.volatile() {
+		// Overlay's mark that what was written may not have reached the disk: it
+		// looks for that when it is mounted, which this one never is again.
+		dropMark(l.dir.container(l.plan.Spec.Name))
+	}
 	if !l.replaced {
 		return
 	}
@@ -202,7 +207,7 @@ func (l *launch) do(step Step) error {
 	case mapIDs:
 		return l.mapIDs(step)
 	case makeOverlay:
-		fd, spent, err := overlay(step, l.dir.container(s.Name), l.mapFor(step.Mapped), l.ids)
+		fd, spent, err := overlay(step, l.dir.base(), l.dir.container(s.Name), l.mapFor(step.Mapped), l.ids)
 		l.fds["root"], l.spent = fd, append(l.spent, spent...)
 		return err
 	case makeTree:

@@ -27,12 +27,14 @@ func LayersByPath() bool {
 }
 
 // overlay makes a detached overlay of layers, bottom first, under a writable
-// layer in dir. With a user name-space, owner is the id that its root has
+// layer in dir. base, the places every container needs, goes below them: without
+// it the mount points an image lacks would have to be made in the writable layer
+// at every start. With a user name-space, owner is the id that its root has
 // outside, and the layers' ids are mapped. spent are descriptors to be closed,
 // whatever the error is.
-func overlay(step makeOverlay, dir string, userns int, owner uint32) (fd int, spent []int, err error) {
+func overlay(step makeOverlay, base, dir string, userns int, owner uint32) (fd int, spent []int, err error) {
 	if !step.ByPath {
-		return makeOver(step, dir, userns, owner, setByDescriptor)
+		return makeOver(step, base, dir, userns, owner, setByDescriptor)
 	}
 	done := make(chan struct{})
 	go func() {
@@ -40,7 +42,7 @@ func overlay(step makeOverlay, dir string, userns int, owner uint32) (fd int, sp
 		// Never unlocked: the thread and its mount name-space end with this goroutine.
 		runtime.LockOSThread()
 		if err = stage(); err == nil {
-			fd, spent, err = makeOver(step, dir, userns, owner, setByPath)
+			fd, spent, err = makeOver(step, base, dir, userns, owner, setByPath)
 		}
 	}()
 	<-done
@@ -49,7 +51,7 @@ func overlay(step makeOverlay, dir string, userns int, owner uint32) (fd int, sp
 
 // makeOver takes the layers, hands them to an overlay by set, and makes that.
 // The layers must stay open until then, for closing them unmounts them.
-func makeOver(step makeOverlay, dir string, userns int, owner uint32, set func(fs int, lower []int, own int) error) (fd int, spent []int, err error) {
+func makeOver(step makeOverlay, base, dir string, userns int, owner uint32, set func(fs int, lower []int, own int) error) (fd int, spent []int, err error) {
 	take := tree
 	if step.Resolved {
 		take = resolvedTree
@@ -61,6 +63,11 @@ func makeOver(step makeOverlay, dir string, userns int, owner uint32, set func(f
 		}
 		spent = append(spent, layer)
 	}
+	bottom, err := tree(base, userns, 0)
+	if err != nil {
+		return -1, spent, err
+	}
+	spent = append(spent, bottom)
 	own, err := tree(dir, userns, 0)
 	if err != nil {
 		return -1, spent, err

@@ -114,6 +114,16 @@ func (p *Plan) parentSteps(host Host) {
 	p.After = append(p.After, stay{})
 }
 
+// volatile reports whether the root is an overlay whose writes nobody will need.
+func (p *Plan) volatile() bool {
+	for _, step := range p.Parent {
+		if o, ok := step.(makeOverlay); ok {
+			return o.Volatile
+		}
+	}
+	return false
+}
+
 func volumeName(i int) string { return fmt.Sprintf("volume %d", i+1) }
 
 // etcFiles are written anew for each container and bound over the image's.

@@ -24,7 +24,7 @@ var ErrConflict = errors.New("name is taken")
 
 // Dir is where containers live. Any number of processes may use it at once.
 type Dir struct {
-	data string // containers/NAME/{record,upper,work,…}, trash/, volumes/, lock
+	data string // containers/NAME/{record,upper,work,…}, base/, trash/, volumes/, lock
 	run  string // live/NAME, ids/BASE; gone after a reboot, as the processes are
 
 	leases Leases // nil: images are left to themselves
@@ -183,6 +183,23 @@ func (d *Dir) makeDirs() error {
 		}
 	}
 	return nil
+}
+
+// base is the lowest layer of every overlay, with the mount points each
+// container needs: an image that has them has its own.
+func (d *Dir) base() string { return filepath.Join(d.data, "base") }
+
+// makeBase makes base in one piece. The lock is held.
+func (d *Dir) makeBase() error {
+	next := filepath.Join(d.data, "making", ".base") // no container is called so
+	err := os.RemoveAll(next)
+	for _, dir := range []string{"", "dev", "etc", "proc", "sys"} {
+		err = errors.Join(err, os.Mkdir(filepath.Join(next, dir), 0o755))
+	}
+	for _, file := range etcFiles {
+		err = errors.Join(err, createFile(filepath.Join(next, "etc", file), nil, 0o644))
+	}
+	return errors.Join(err, unix.Chmod(next, 0o755), unix.Rename(next, d.base()))
 }
 
 // Get finds a container by its name or by the beginning of its id.
@@ -361,6 +378,11 @@ func (d *Dir) claim(rec Record, overlay, mapped bool) (ids uint32, replaced bool
 	if replaced, err = d.discard(rec.Name, old); err != nil {
 		return 0, false, err
 	}
+	if overlay && unix.Access(d.base(), unix.F_OK) != nil {
+		if err := d.makeBase(); err != nil {
+			return 0, false, fmt.Errorf("make %s: %w", d.base(), err)
+		}
+	}
 	next := filepath.Join(d.data, "making", rec.Name)
 	if err := makeContainer(next, rec, overlay); err != nil {
 		return 0, false, fmt.Errorf("make container %s: %w", rec.Name, err)
@@ -449,9 +471,20 @@ func (d *Dir) emptyTrash() error {
 // root, knowing what is in there: os.RemoveAll takes four times as many calls.
 func deleteUnused(dir string) error {
 	unix.Unlink(dir + "/record")
-	unix.Unlink(dir + "/work/work/incompat/volatile/dirty")
-	for _, part := range []string{"/upper", "/work/work/incompat/volatile", "/work/work/incompat", "/work/work", "/work"} {
+	if errors.Is(unix.Rmdir(dir+"/work/work"), unix.ENOTEMPTY) {
+		dropMark(dir)
+		unix.Rmdir(dir + "/work/work")
+	}
+	for _, part := range []string{"/upper", "/work"} {
 		unix.Rmdir(dir + part)
 	}
 	return unix.Rmdir(dir)
+}
+
+// dropMark removes what a volatile overlay keeps in its work directory.
+func dropMark(dir string) {
+	const mark = "/work/work/incompat"
+	unix.Unlink(dir + mark + "/volatile/dirty")
+	unix.Rmdir(dir + mark + "/volatile")
+	unix.Rmdir(dir + mark)
 }

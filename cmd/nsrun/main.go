@@ -1,3 +1,9 @@
+// How many processors the unit may use is of no interest here, and finding it out
+// takes a fortieth of a start.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 package main
 
 import (
