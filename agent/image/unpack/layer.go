@@ -32,6 +32,8 @@ type Limits struct {
 	FreeBytes  int64 // not counted against Ratio; default 64 MiB
 	BytesMax   int64 // unpacked; default 1 TiB
 	EntriesMax int   // files, directories and so on; default 5,000,000
+
+	MemoryBytesMax int64 // names and attributes of directories, which wait for the end; default 512 MiB
 }
 
 func (l Limits) withDefaults() Limits {
@@ -46,6 +48,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.EntriesMax == 0 {
 		l.EntriesMax = 5_000_000
+	}
+	if l.MemoryBytesMax == 0 {
+		l.MemoryBytesMax = 512 << 20
 	}
 	return l
 }
@@ -75,6 +80,9 @@ const windowBytesMax = 128 << 20
 // digests are right. Of several faults it names a wrong digest first, since that explains the others.
 func Layer(ctx context.Context, dir string, blob io.Reader, want Want, limits Limits) (*Report, error) {
 	limits = limits.withDefaults()
+	if want.BlobBytes > limits.BytesMax { // whoever sends it need never end
+		return nil, fmt.Errorf("%w: a blob of %d bytes", ErrBomb, want.BlobBytes)
+	}
 	in := &source{ctx: ctx, r: io.LimitReader(blob, want.BlobBytes+1), sum: sha256.New()}
 	report, diffID, err := layer(in, dir, limits)
 	if ctx.Err() != nil {
@@ -103,7 +111,7 @@ func Layer(ctx context.Context, dir string, blob io.Reader, want Want, limits Li
 func layer(in *source, dir string, limits Limits) (*Report, image.Digest, error) {
 	plain, err := decompress(in)
 	if err != nil {
-		return nil, "", err
+		return nil, "", fmt.Errorf("decompress: %w", err)
 	}
 	defer plain.Close()
 	guard := &guard{in: in, limits: limits}
@@ -122,10 +130,11 @@ func layer(in *source, dir string, limits Limits) (*Report, image.Digest, error)
 		if err != nil {
 			return nil, "", fmt.Errorf("read archive: %w", err)
 		}
-		if t.report.Entries++; t.report.Entries > limits.EntriesMax {
-			return nil, "", fmt.Errorf("%w: more than %d entries", ErrBomb, limits.EntriesMax)
+		err = t.count()
+		if err == nil {
+			err = t.add(header, archive)
 		}
-		if err := t.add(header, archive); err != nil {
+		if err != nil {
 			return nil, "", fmt.Errorf("entry %q: %w", clip(header.Name), err)
 		}
 	}

@@ -31,7 +31,7 @@ func (t *tree) metaOf(h *tar.Header) (meta, error) {
 			continue
 		}
 		if !t.welcome(attr) {
-			t.skip(h.Name, "attribute "+attr)
+			t.skip(h.Name, fmt.Sprintf("attribute %q", clip(attr)))
 			continue
 		}
 		if m.xattrs == nil {

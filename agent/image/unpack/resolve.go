@@ -95,7 +95,12 @@ func (t *tree) makeParent(at int, base, prefix string) (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	if err := t.count(); err != nil { // the archive has no entry for it
+		return -1, err
+	}
 	t.implied[prefix] = true
-	t.dirs[prefix] = meta{mode: 0o755}
+	if err := t.later(prefix, meta{mode: 0o755}); err != nil {
+		return -1, err
+	}
 	return t.open(prefix)
 }

@@ -21,6 +21,10 @@ const (
 
 	pathBytesMax = 3072 // leaves room, within the kernel's 4096, for where the layer lies
 	skippedMax   = 5
+
+	// depthMax bounds directories within directories: who removes them again
+	// holds a descriptor for each, and a process may have as few as 1024.
+	depthMax = 200
 )
 
 // tree writes a layer below one directory handle.
@@ -30,6 +34,8 @@ type tree struct {
 	report  *Report
 	own     bool // we are not root: no owners, no trusted attributes
 	dirs    map[string]meta
+	waiting int64          // bytes in dirs
+	depths  map[uint64]int // of directories, by inode: by links a name can be deeper than it looks
 	implied map[string]bool
 	buf     []byte
 
@@ -54,13 +60,21 @@ func openTree(dir string, g *guard) (*tree, error) {
 	return &tree{
 		root: fd, lastFD: -1, guard: g, own: os.Geteuid() != 0,
 		report: &Report{crcs: map[uint64]uint32{}},
-		dirs:   map[string]meta{}, implied: map[string]bool{}, buf: make([]byte, 256<<10),
+		dirs:   map[string]meta{}, depths: map[uint64]int{}, implied: map[string]bool{}, buf: make([]byte, 256<<10),
 	}, nil
 }
 
 func (t *tree) close() {
 	t.forget()
 	unix.Close(t.root)
+}
+
+// count counts something that is about to be made.
+func (t *tree) count() error {
+	if t.report.Entries++; t.report.Entries > t.guard.limits.EntriesMax {
+		return fmt.Errorf("%w: more than %d entries", ErrBomb, t.guard.limits.EntriesMax)
+	}
+	return nil
 }
 
 // add makes one entry of the archive.
@@ -77,6 +91,13 @@ func (t *tree) add(h *tar.Header, body io.Reader) error {
 		return err
 	}
 	dir, base := path.Split(name)
+	switch {
+	case strings.HasPrefix(dir, reservedPrefix) || strings.Contains(dir, "/"+reservedPrefix):
+		t.skip(name, "other layer format's bookkeeping")
+		return nil
+	case strings.HasPrefix(dir, whiteoutPrefix) || strings.Contains(dir, "/"+whiteoutPrefix):
+		return errors.New("lies in a whiteout")
+	}
 	if strings.HasPrefix(base, whiteoutPrefix) {
 		return t.whiteOut(dir, base)
 	}
@@ -88,8 +109,7 @@ func (t *tree) add(h *tar.Header, body io.Reader) error {
 		if h.Typeflag != tar.TypeDir {
 			return errors.New("the layer's own root is no directory here")
 		}
-		t.dirs["."] = m
-		return nil
+		return t.later(".", m)
 	}
 	parent, err := t.parent(dir)
 	if err != nil {
@@ -149,7 +169,7 @@ func cleanName(name string) (string, error) {
 func (t *tree) skip(what, why string) {
 	t.report.Left++
 	if len(t.report.Skipped) < skippedMax {
-		t.report.Skipped = append(t.report.Skipped, fmt.Sprintf("%s: %s", clip(what), why))
+		t.report.Skipped = append(t.report.Skipped, fmt.Sprintf("%q: %s", clip(what), why))
 	}
 }
 
@@ -165,6 +185,19 @@ func (t *tree) directory(name string, parent int, base string, m meta) error {
 		}
 	}
 	delete(t.implied, name)
+	return t.later(name, m)
+}
+
+// later keeps what a directory is to look like for finish.
+func (t *tree) later(name string, m meta) error {
+	const each = 128 // about what the map takes
+	t.waiting += int64(each + len(name))
+	for attr, value := range m.xattrs {
+		t.waiting += int64(len(attr) + len(value))
+	}
+	if t.waiting > t.guard.limits.MemoryBytesMax {
+		return fmt.Errorf("%w: names and attributes of directories take more than %d bytes", ErrBomb, t.guard.limits.MemoryBytesMax)
+	}
 	t.dirs[name] = m
 	return nil
 }
@@ -175,9 +208,21 @@ func (t *tree) makeDir(parent int, base string, opaque bool) error {
 	if err := t.clear(parent, base); err != nil {
 		return err
 	}
+	var above, st unix.Stat_t
+	if err := unix.Fstat(parent, &above); err != nil {
+		return err
+	}
+	depth := t.depths[above.Ino] + 1
+	if depth > depthMax {
+		return fmt.Errorf("%w: more than %d directories, one in the other", ErrBomb, depthMax)
+	}
 	if err := unix.Mkdirat(parent, base, 0o700); err != nil {
 		return err
 	}
+	if err := unix.Fstatat(parent, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	t.depths[st.Ino] = depth
 	if opaque {
 		return t.setOpaque(parent, base)
 	}
@@ -236,10 +281,10 @@ func (t *tree) copy(fd int, body io.Reader) (uint32, error) {
 }
 
 // link makes a hard link to something this layer already has.
-func (t *tree) link(target, name string, parent int, base string) error {
-	target, err := cleanName(target)
+func (t *tree) link(linked, name string, parent int, base string) error {
+	target, err := cleanName(linked)
 	if err != nil {
-		return fmt.Errorf("hard link to %q: %w", clip(target), err)
+		return fmt.Errorf("hard link to %q: %w", clip(linked), err)
 	}
 	if target == name {
 		return errors.New("hard link to itself")
