@@ -10,7 +10,7 @@ export GOFLAGS := -buildvcs=false
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: help build deps demo test check lint test-unit test-functional fuzz bench lab-down clean
+.PHONY: help build deps demo test check lint test-unit test-functional fuzz bench bench-runtime lab-down clean
 
 help: ## show this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,9 +58,12 @@ test-functional: build ## tests on lab machines (root)
 	echo "failed, and run once more: $$tests"; \
 	$(GO) test -count=1 -timeout 10m -run "^($$tests)$$" $$packages
 
-bench: PACKAGES += crun
-bench: deps build ## measure the real thing on lab machines, ten minutes at most (root)
-	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 15m ./functional/
+bench: deps build ## measure clusters of lab machines, ten minutes at most (root)
+	$(GO) test -run '^$$' -bench . -skip '^BenchmarkRuntime' -benchtime 1x -timeout 15m ./functional/
+
+bench-runtime: PACKAGES += crun runc podman bubblewrap
+bench-runtime: deps build ## measure nsrun beside crun, runc, podman and bwrap (root)
+	$(GO) test -run '^$$' -bench '^BenchmarkRuntime' -benchtime 1x -timeout 15m ./functional/
 
 clean: ## remove what was built
 	rm -rf bin
