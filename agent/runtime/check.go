@@ -23,20 +23,17 @@ func check(s *Spec, host Host) error {
 		return errors.New("no command: the image names none; write one behind the image")
 	case !path.IsAbs(s.WorkDir):
 		return fmt.Errorf("working directory %s: must begin with a slash", s.WorkDir)
-	case s.Network == NetworkHost && !host.Root:
-		return errors.New("--network=host: needs root; without root there is --network=none")
 	case s.Network != NetworkHost && s.Network != NetworkNone:
 		return fmt.Errorf("--network=%s: not there yet; there are --network=none (the default) and --network=host", s.Network)
 	case s.HostIDs && !host.Root:
 		return errors.New("--userns=host: needs root; leave it out")
-	case len(s.Layers) > 0 && !host.Root:
-		return errors.New("run an image: needs root today; without root there is --rootfs DIR")
 	case !host.Root && len(s.Groups) > 0:
-		return fmt.Errorf("--group-add=%s: without root the container has one id, root's; leave --group-add out", s.Groups[0])
-	case !host.Root && s.User != "" && s.User != "0" && s.User != "root" && s.User != "0:0":
-		return fmt.Errorf("--user=%s: without root the container has one id, root's; leave --user out", s.User)
+		return fmt.Errorf("--group-add=%s: without root the container has one group; leave --group-add out", s.Groups[0])
 	}
-	if s.Network == NetworkHost {
+	if n := len(s.Layers) + 1; n > layersMax && (host.LayersByPath || !host.Root) {
+		return fmt.Errorf("run an image of %d layers: %d are what this kernel takes by path, without root any kernel; build it with fewer", n-1, layersMax-1)
+	}
+	if s.Network == NetworkHost && host.Root {
 		s.HostIDs = true // a user name-space can't mount sysfs or bind low ports there
 	}
 	if s.RootFS != "" && host.Root {

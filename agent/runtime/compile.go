@@ -24,6 +24,8 @@ type inputs struct {
 	gate   int               // the child's end of the gate
 	far    int               // the parent's end, which the child must not hold open
 	mail   *mail             // what comes through the gate
+	base   string            // the lowest layer of an overlay that the child makes ...
+	own    string            // ... and where its writable layer is
 }
 
 // mail is what the parent sends through the gate beside descriptors. The child
@@ -91,7 +93,11 @@ func (s ownSession) compile(b *builder, in *inputs) {
 }
 
 func (s setHostname) compile(b *builder, in *inputs) {
-	b.call("set host name "+s.Name, unix.SYS_SETHOSTNAME, s.Name, len(s.Name))
+	what := "set host name " + s.Name
+	if s.Hint != "" { // the first that takes a capability
+		what += " (" + s.Hint + ")"
+	}
+	b.call(what, unix.SYS_SETHOSTNAME, s.Name, len(s.Name))
 }
 
 func (s loopbackUp) compile(b *builder, in *inputs) {

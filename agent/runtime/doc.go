@@ -36,6 +36,17 @@
 // The record of the process is written before MAINPID= is sent: whoever sees the
 // unit as started finds the container, to stop it.
 //
+// # Without root
+//
+// An ordinary user has one id to map, and may mount only inside the user
+// name-space. So the child makes the root itself; see makeOverlay.compile. In
+// there that id is root, and all of an image's files are root's, whoever owns
+// them elsewhere: pulling as a user leaves owners, device nodes and file
+// capabilities out. For --user, or an image that names a user, the id is that
+// user's, and the files are its own. What needs two ids can't be: a program that
+// starts as root and becomes somebody else, chown, supplementary groups. There is
+// no network but loopback, or the machine's.
+//
 // # What the kernel must be able to do
 //
 // Debian 12 (Linux 6.1) and Ubuntu 24.04 (6.8) have all that is needed.

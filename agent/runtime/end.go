@@ -183,6 +183,9 @@ func powerOffFrom(proc string, pidfd int) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("set not dumpable: %w", err)
 	}
+	if os.Geteuid() != 0 {
+		return powerOffInside(proc, pidfd)
+	}
 	if err := unix.Setns(pidfd, unix.CLONE_NEWPID); err != nil {
 		return fmt.Errorf("enter pid name-space: %w", err)
 	}
@@ -337,7 +340,7 @@ func (d *Dir) sweep() error {
 	making := filepath.Join(d.data, "making")
 	entries, err := os.ReadDir(making)
 	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(making, e.Name())))
+		err = errors.Join(err, removeAll(filepath.Join(making, e.Name())))
 	}
 	err = errors.Join(err, d.sweepLeases())
 	unlock()

@@ -112,16 +112,8 @@ func (l *launch) claim() error {
 		Created: time.Now().UTC(), Unit: s.Unit, Invocation: s.Invocation, Remove: s.Remove,
 		StopSignal: s.StopSignal, StopTimeout: s.StopTimeout, Network: s.Network, Labels: s.Labels,
 	}
-	overlay, ranged := false, false
-	for _, step := range l.plan.Parent {
-		switch step := step.(type) {
-		case makeOverlay:
-			overlay = true
-		case mapIDs:
-			ranged = step.Range
-		}
-	}
-	ids, replaced, err := l.dir.claim(rec, overlay, ranged)
+	_, overlay := l.plan.overlay()
+	ids, replaced, err := l.dir.claim(rec, overlay, l.plan.ranged())
 	if err != nil {
 		return err
 	}
@@ -265,6 +257,7 @@ func (l *launch) cloneChild(step cloneChild) error {
 	b := l.plan.compile(&inputs{
 		files: etcContents(l.plan.Spec), env: l.plan.Spec.Env, notify: l.notify,
 		gate: gate[1], far: gate[0], mail: l.mail,
+		base: l.dir.base(), own: l.dir.container(l.plan.Spec.Name),
 	})
 	pidfd := new(int32)
 	l.table = b
@@ -292,8 +285,12 @@ func (l *launch) cloneChild(step cloneChild) error {
 
 func cloneError(err error, namespaces []string) error {
 	switch {
-	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("make name-spaces: %w; this machine lets only root do that, or nobody (see /proc/sys/user/max_user_namespaces)", err)
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		why := usersRefused("/proc/sys")
+		if why == "" {
+			why = "this machine lets only root do that, or nobody: a filter of system calls, or AppArmor or SELinux, is in the way"
+		}
+		return fmt.Errorf("make name-spaces: %w; %s", err, why)
 	case errors.Is(err, unix.ENOSPC):
 		return fmt.Errorf("make name-spaces: a limit in /proc/sys/user/max_*_namespaces is reached; raise it: %w", err)
 	case errors.Is(err, unix.EAGAIN):
@@ -329,20 +326,11 @@ func (l *launch) mapIDs(step mapIDs) error {
 }
 
 func (l *launch) lookUpUser(user string, groups []string) error {
-	root, ok := l.fds["root"]
-	if !ok {
-		fd, err := unix.Open(l.plan.Spec.RootFS, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("open %s: %w", l.plan.Spec.RootFS, err)
-		}
-		defer unix.Close(fd)
-		root = fd
-	}
-	passwd, err := readIn(root, "/etc/passwd")
+	passwd, err := l.readRoot("/etc/passwd")
 	if err != nil {
 		return err
 	}
-	group, err := readIn(root, "/etc/group")
+	group, err := l.readRoot("/etc/group")
 	if err != nil {
 		return err
 	}
@@ -350,7 +338,7 @@ func (l *launch) lookUpUser(user string, groups []string) error {
 	if err == nil {
 		err = ids.join(groups, group)
 	}
-	if err == nil && l.plan.UserNS {
+	if err == nil && l.plan.ranged() {
 		err = ids.mapped(user)
 	}
 	if err != nil {
@@ -362,6 +350,17 @@ func (l *launch) lookUpUser(user string, groups []string) error {
 		return fmt.Errorf("user %s: its home directory's name is longer than %d bytes; set HOME with -e", user, homeMax-6)
 	}
 	return nil
+}
+
+// readRoot reads a file of the container's root, which is empty when it isn't there.
+func (l *launch) readRoot(file string) ([]byte, error) {
+	if root, ok := l.fds["root"]; ok {
+		return readIn(root, file)
+	}
+	if layers := l.plan.Spec.Layers; len(layers) > 0 { // not mounted yet
+		return readLayers(layers, file)
+	}
+	return readLayers([]string{l.plan.Spec.RootFS}, file)
 }
 
 func (l *launch) openGate() error {

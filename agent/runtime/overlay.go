@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -133,9 +132,8 @@ func stage() error {
 	return nil
 }
 
-// setByPath names the layers by path: it mounts them on directories of one
-// letter or a few below the working directory, for all the names together must
-// fit into a page of 4 KiB. Call stage first.
+// setByPath names the layers by path: it mounts them on directories of one byte
+// below the working directory, for an option has room for 255. Call stage first.
 func setByPath(fs int, lower []int, own int) error {
 	at, err := emptyFS()
 	if err != nil {
@@ -158,9 +156,8 @@ func setByPath(fs int, lower []int, own int) error {
 		}
 		return nil
 	}
-	names := make([]string, len(lower))
+	names := layerNames(len(lower))
 	for i, layer := range lower {
-		names[i] = strconv.Itoa(i)
 		if err := put(layer, names[i]); err != nil {
 			return err
 		}

@@ -21,7 +21,8 @@ type Host struct {
 	ReadOnly  []string // of readOnlyProc, those that exist
 	Caps      capSet   // what we may hand on without a user name-space
 
-	LayersByPath bool // see that function
+	LayersByPath bool   // see that function
+	UsersRefused string // which setting may keep an ordinary user from what is done in a user name-space
 }
 
 // Step is one thing to do, in the parent or in the child.
@@ -81,6 +82,9 @@ func Make(spec Spec, host Host) (*Plan, error) {
 func (p *Plan) parentSteps(host Host) {
 	s := p.Spec
 	add := func(step Step) { p.Parent = append(p.Parent, step) }
+	if !host.Root { // the child may need a name-space made for that user
+		add(lookUpUser{s.User, s.Groups})
+	}
 	add(cloneChild{Namespaces: p.Namespaces, Sibling: p.HandOver})
 	if p.UserNS {
 		add(mapIDs{Range: host.Root})
@@ -100,8 +104,8 @@ func (p *Plan) parentSteps(host Host) {
 		if s.Notify != "" { // whose ids are nobody's in there; everybody may write to it, read-only or not
 			add(makeTree{Name: "notify", Source: s.Notify, ReadOnly: true, Resolved: true})
 		}
+		add(lookUpUser{s.User, s.Groups})
 	}
-	add(lookUpUser{s.User, s.Groups})
 	add(writeState{})
 	if p.HandOver {
 		add(announce{})
@@ -114,14 +118,30 @@ func (p *Plan) parentSteps(host Host) {
 	p.After = append(p.After, stay{})
 }
 
-// volatile reports whether the root is an overlay whose writes nobody will need.
-func (p *Plan) volatile() bool {
-	for _, step := range p.Parent {
-		if o, ok := step.(makeOverlay); ok {
-			return o.Volatile
+// overlay returns the step that makes the root as an overlay, if there is one.
+func (p *Plan) overlay() (step makeOverlay, ok bool) {
+	for _, steps := range [][]Step{p.Parent, p.Child} {
+		for _, step := range steps {
+			if o, ok := step.(makeOverlay); ok {
+				return o, true
+			}
 		}
 	}
-	return false
+	return makeOverlay{}, false
+}
+
+// ranged reports whether the container gets a range of ids of its own.
+func (p *Plan) ranged() bool {
+	return slices.ContainsFunc(p.Parent, func(step Step) bool {
+		ids, ok := step.(mapIDs)
+		return ok && ids.Range
+	})
+}
+
+// volatile reports whether the root is an overlay whose writes nobody will need.
+func (p *Plan) volatile() bool {
+	o, _ := p.overlay()
+	return o.Volatile
 }
 
 func volumeName(i int) string { return fmt.Sprintf("volume %d", i+1) }
@@ -164,7 +184,7 @@ func (p *Plan) childSteps(host Host) {
 	if p.UserNS {
 		add(becomeRoot{Groups: host.Root})
 	}
-	add(ownSession{}, setHostname{s.Hostname})
+	add(ownSession{}, setHostname{s.Hostname, host.UsersRefused})
 	if p.NetNS {
 		add(loopbackUp{})
 	}
@@ -187,6 +207,9 @@ func (p *Plan) childSteps(host Host) {
 	if !s.Stdin && !p.HandOver { // systemd's StandardInput= is what the unit asked for
 		add(emptyStdin{})
 	}
+	if !host.Root && !isRoot(s.User) {
+		add(mapUser{s.User})
+	}
 	add(dropBounding{p.Caps}, becomeUser{s.User, host.Root}, keepCaps{p.Caps}, noNewPrivileges{}, filterCalls{Admin: p.Caps.has(unix.CAP_SYS_ADMIN)})
 	if !p.HandOver {
 		add(dieWithParent{Again: true})
@@ -198,7 +221,14 @@ func (p *Plan) childSteps(host Host) {
 // the child, root in its own name-space, may do that.
 func (p *Plan) ownTrees(add func(...Step)) {
 	s := p.Spec
-	add(cloneTree{Name: "root", Path: s.RootFS})
+	switch {
+	case len(s.Layers) > 0:
+		add(makeOverlay{Layers: s.Layers, Inside: true, Volatile: s.Remove})
+	case s.RootOverlay:
+		add(makeOverlay{Layers: []string{s.RootFS}, Inside: true, Volatile: s.Remove})
+	default:
+		add(cloneTree{Name: "root", Path: s.RootFS})
+	}
 	for i, v := range s.Volumes {
 		add(cloneTree{Name: volumeName(i), Path: v.Source, ReadOnly: v.ReadOnly, NoExec: v.NoExec})
 	}
@@ -226,7 +256,7 @@ func (p *Plan) makeSystem(host Host, add func(...Step)) {
 	}
 	add(
 		makeFS{Name: "proc", Type: "proc", Attr: plain},
-		makeFS{Name: "sysfs", Type: "sysfs", Attr: "ro," + plain},
+		p.sysfs(host, "ro,"+plain),
 		makeFS{Name: "etc", Type: "tmpfs", Options: "mode=0755,size=1024k", Attr: plain},
 		makeFS{Name: "dev", Type: "tmpfs", Options: "mode=0755,size=65536k", Attr: "nosuid"},
 		makeFS{Name: "devpts", Type: "devpts", Options: pts, Attr: "nosuid,noexec"},
@@ -249,6 +279,15 @@ func (p *Plan) makeSystem(host Host, add func(...Step)) {
 		opts, attr := tmpfsOptions(t.Options)
 		add(makeFS{Name: fmt.Sprintf("tmpfs %d", i+1), Type: "tmpfs", Options: opts, Attr: attr})
 	}
+}
+
+// sysfs makes /sys. It shows the network, so only who owns that may make it;
+// without root the machine's network comes with the machine's /sys.
+func (p *Plan) sysfs(host Host, attr string) Step {
+	if !p.NetNS && !host.Root {
+		return cloneTree{Name: "sysfs", Path: "/sys", ReadOnly: true, NoExec: true}
+	}
+	return makeFS{Name: "sysfs", Type: "sysfs", Attr: attr}
 }
 
 func deviceName(i int) string { return fmt.Sprintf("device %d", i+1) }

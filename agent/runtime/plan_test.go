@@ -212,9 +212,8 @@ func TestMakeRefuses(t *testing.T) {
 		{"a notification socket of somebody else's", func(s *Spec) { s.Notify = "/run/user/1000/systemd/notify" }, true, "which is not systemd's (/run/systemd/notify or /run/user/0/systemd/notify)"},
 		{"an abstract notification socket", func(s *Spec) { s.Notify = "@systemd" }, true, "which is not systemd's"},
 		{"groups without root", func(s *Spec) { s.Layers, s.RootFS, s.Groups = nil, "/r", []string{"7"} }, false, "leave --group-add out"},
-		{"an image without root", func(s *Spec) {}, false, "--rootfs DIR"},
-		{"another user without root", func(s *Spec) { s.Layers, s.RootFS, s.User = nil, "/r", "7" }, false, "leave --user out"},
-		{"the machine's network without root", func(s *Spec) { s.Layers, s.RootFS, s.Network = nil, "/r", "host" }, false, "needs root"},
+		{"the machine's ids without root", func(s *Spec) { s.HostIDs = true }, false, "--userns=host: needs root"},
+		{"more layers than have names", func(s *Spec) { s.Layers = make([]string, layersMax) }, false, "an image of 128 layers: 127 are"},
 	} {
 		spec, host := webSpec(), rootHost()
 		host.Root = row.root

@@ -403,7 +403,7 @@ func (d *Dir) claim(rec Record, overlay, mapped bool) (ids uint32, replaced bool
 func makeContainer(dir string, rec Record, overlay bool) error {
 	err := unix.Mkdir(dir, 0o755)
 	if errors.Is(err, unix.EEXIST) {
-		if err = os.RemoveAll(dir); err == nil {
+		if err = removeAll(dir); err == nil {
 			err = unix.Mkdir(dir, 0o755)
 		}
 	}
@@ -461,7 +461,7 @@ func (d *Dir) emptyTrash() error {
 	for _, e := range entries {
 		dir := filepath.Join(trash, e.Name())
 		if deleteUnused(dir) != nil {
-			err = errors.Join(err, os.RemoveAll(dir))
+			err = errors.Join(err, removeAll(dir))
 		}
 	}
 	return err

@@ -17,6 +17,7 @@ type (
 		Resolved bool     // no link may be on the way to them
 		Mapped   bool
 		ByPath   bool
+		Inside   bool // the child's step: without root only it may mount something
 		Volatile bool // nothing written will be needed: spare the disk, at the end, too
 	}
 	makeTree struct {
@@ -55,7 +56,10 @@ func (s mapIDs) String() string {
 
 func (s makeOverlay) String() string {
 	how := "by descriptor"
-	if s.ByPath {
+	switch {
+	case s.Inside:
+		how = "by links in memory"
+	case s.ByPath:
 		how = "by path, in a thread with mounts of its own"
 	}
 	if s.Volatile {
@@ -105,7 +109,7 @@ type (
 	gate          struct{ Names []string }
 	becomeRoot    struct{ Groups bool }
 	ownSession    struct{}
-	setHostname   struct{ Name string }
+	setHostname   struct{ Name, Hint string }
 	loopbackUp    struct{}
 	privateMounts struct{}
 	makeFS        struct{ Name, Type, Options, Attr string }
@@ -141,6 +145,7 @@ type (
 	restoreLimits struct{}
 	emptyStdin    struct{}
 	dropBounding  struct{ Keep capSet }
+	mapUser       struct{ User string }
 	becomeUser    struct {
 		User   string
 		Groups bool
@@ -220,7 +225,10 @@ func (restoreLimits) String() string {
 }
 func (emptyStdin) String() string     { return "standard input from /dev/null" }
 func (s dropBounding) String() string { return fmt.Sprintf("bounding set: %s", s.Keep) }
-func (s becomeUser) String() string   { return "become user " + orRoot(s.User) }
+func (s mapUser) String() string {
+	return fmt.Sprintf("make a user name-space in the user name-space: the caller's own id is user %s there", s.User)
+}
+func (s becomeUser) String() string { return "become user " + orRoot(s.User) }
 func (s keepCaps) String() string {
 	return "permitted and effective: the same for root, none for others; inheritable and ambient: none"
 }

@@ -41,7 +41,8 @@ Verbs:
 
 Flags:
   --root DIR          where images are kept (default ` + image.Dir + `; without root ~/.local/share/nsrun/images)
-  --registries FILE   which hosts to ask, and how (default ` + image.RegistriesFile + `)
+  --registries FILE   which hosts to ask, and how (default ` + image.RegistriesFile + `;
+                      without root ~/.config/nsrun/registries.conf goes before that)
 
 Exit codes: 0 done, 1 failed, 125 wrong usage, 130 interrupted.
 
@@ -82,7 +83,7 @@ func exitCode(ctx context.Context, err error) int {
 func (t *tool) dispatch(ctx context.Context, args []string) error {
 	flags := t.flags("")
 	flags.StringVar(&t.root, "root", defaultRoot(), "")
-	flags.StringVar(&t.registries, "registries", image.RegistriesFile, "")
+	flags.StringVar(&t.registries, "registries", defaultRegistries(), "")
 	showVersion := flags.Bool("version", false, "")
 	if err := t.parse(flags, args); err != nil {
 		return err
@@ -174,4 +175,17 @@ func defaultRoot() string {
 		return image.Dir
 	}
 	return filepath.Join(data, "nsrun", "images")
+}
+
+// defaultRegistries is the machine's file, or the user's own where there is one.
+func defaultRegistries() string {
+	dir, err := os.UserConfigDir()
+	if err != nil || os.Geteuid() == 0 {
+		return image.RegistriesFile
+	}
+	own := filepath.Join(dir, "nsrun", filepath.Base(image.RegistriesFile))
+	if _, err := os.Stat(own); err != nil {
+		return image.RegistriesFile
+	}
+	return own
 }
