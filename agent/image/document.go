@@ -198,6 +198,7 @@ type configFile struct {
 		User       string
 		StopSignal string
 		Labels     map[string]string
+		Volumes    map[string]struct{}
 	} `json:"config"`
 	RootFS struct {
 		Type    string   `json:"type"`

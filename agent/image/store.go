@@ -45,6 +45,7 @@ type Config struct {
 	User       string // user[:group], names or numbers
 	StopSignal string // "SIGTERM", "15"
 	Labels     map[string]string
+	Volumes    map[string]struct{} // directories to be kept outside the container's own layer
 }
 
 // Store is the images of this machine. It holds no state but its directory,

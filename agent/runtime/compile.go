@@ -152,7 +152,11 @@ func (s cloneTree) compile(b *builder, in *inputs) {
 		flags |= unix.AT_RECURSIVE
 	}
 	c := b.cell(s.Name)
-	b.call("take "+from, unix.SYS_OPEN_TREE, unix.AT_FDCWD, from, flags).into(b, c)
+	take := b.call("take "+from, unix.SYS_OPEN_TREE, unix.AT_FDCWD, from, flags)
+	take.into(b, c)
+	if s.Optional {
+		take.flags = flagIgnore
+	}
 	if s.ReadOnly {
 		b.setAttr("make "+from+" read-only", c, unix.MOUNT_ATTR_RDONLY, unix.AT_RECURSIVE)
 	}
@@ -224,7 +228,9 @@ func (s attach) compile(b *builder, in *inputs) {
 		default:
 			b.call(what, unix.SYS_MKDIRAT, base, s.Target, 0o755)
 		}
-		b.move(what, mount, base, s.Target)
+		if last := b.move(what, mount, base, s.Target); s.Optional {
+			last.flags = flagIgnore
+		}
 		return
 	}
 	var at *int32

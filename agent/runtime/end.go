@@ -113,7 +113,10 @@ func gone(pidfd int, name string) error {
 // Stop asks a container to end by its stop signal and, when limit has passed,
 // kills it. Negative limit: the container's own. One that is deaf to the signal
 // isn't waited for. One that has ended is no error.
-func (d *Dir) Stop(name string, limit time.Duration) error {
+func (d *Dir) Stop(name string, limit time.Duration) error { return d.StopBy(name, "", limit) }
+
+// StopBy is Stop with another signal than the container's own.
+func (d *Dir) StopBy(name, signal string, limit time.Duration) error {
 	c, err := d.Get(name)
 	if err != nil {
 		return err
@@ -130,8 +133,11 @@ func (d *Dir) Stop(name string, limit time.Duration) error {
 	}
 	defer unix.Close(fd)
 	sig := unix.SIGTERM
-	if c.StopSignal != "" {
-		if sig, err = ParseSignal(c.StopSignal); err != nil {
+	if signal == "" {
+		signal = c.StopSignal
+	}
+	if signal != "" {
+		if sig, err = ParseSignal(signal); err != nil {
 			return err
 		}
 	}

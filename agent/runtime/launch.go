@@ -111,6 +111,7 @@ func (l *launch) claim() error {
 		Name: s.Name, ID: s.ID, Image: s.Image, Digest: s.Digest, Layers: s.Layers, RootFS: s.RootFS, Command: s.Argv,
 		Created: time.Now().UTC(), Unit: s.Unit, Invocation: s.Invocation, Remove: s.Remove,
 		StopSignal: s.StopSignal, StopTimeout: s.StopTimeout, Network: s.Network, Labels: s.Labels,
+		Volumes: s.Volumes, Details: s.details(),
 	}
 	_, overlay := l.plan.overlay()
 	ids, replaced, err := l.dir.claim(rec, overlay, l.plan.ranged())
@@ -203,9 +204,17 @@ func (l *launch) do(step Step) error {
 		l.fds["root"], l.spent = fd, append(l.spent, spent...)
 		return err
 	case makeTree:
+		if step.Fill != "" {
+			if err := l.fill(step); err != nil {
+				return fmt.Errorf("fill %s from the image's %s: %w", step.Source, step.Fill, err)
+			}
+		}
 		take, attr := tree, uint64(unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
 		if step.Resolved {
 			take = resolvedTree
+		}
+		if step.Slave {
+			take = slaveTree
 		}
 		if step.ReadOnly {
 			attr |= unix.MOUNT_ATTR_RDONLY
@@ -216,6 +225,10 @@ func (l *launch) do(step Step) error {
 		fd, err := take(step.Source, l.mapFor(step.Mapped), attr)
 		l.fds[step.Name] = fd
 		return err
+	case raiseLimits:
+		return step.do(l.pid)
+	case scoreOOM:
+		return step.do(l.pid)
 	case lookUpUser:
 		return l.lookUpUser(step.User, step.Groups)
 	case writeState:
@@ -226,6 +239,14 @@ func (l *launch) do(step Step) error {
 		return l.openGate()
 	}
 	panic(fmt.Sprintf("a step nobody carries out: %T", step))
+}
+
+func (l *launch) fill(step makeTree) error {
+	f := filler{}
+	if step.Mapped {
+		f = filler{base: l.ids, count: idsPerContainer}
+	}
+	return f.fillVolume(l.fds["root"], step.Fill, step.Source, l.dir.container(l.plan.Spec.Name)+"/fill")
 }
 
 func (l *launch) mapFor(mapped bool) int {

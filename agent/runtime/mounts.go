@@ -17,12 +17,22 @@ import (
 // are mapped into that, so that a file of uid 0 belongs to the container's root
 // and to nobody else.
 func tree(source string, userns int, attr uint64) (fd int, err error) {
-	return treeAt(unix.AT_FDCWD, source, source, userns, attr)
+	return treeAt(unix.AT_FDCWD, source, source, userns, attr, unix.MS_PRIVATE)
 }
 
 // resolvedTree is tree for a source that was resolved and found harmless: whoever
 // owns a directory on the way may have put a link there since.
 func resolvedTree(source string, userns int, attr uint64) (fd int, err error) {
+	return resolvedTreeAs(source, userns, attr, unix.MS_PRIVATE)
+}
+
+// slaveTree is resolvedTree, but what is mounted below source later is below the
+// copy, too; never the other way round.
+func slaveTree(source string, userns int, attr uint64) (fd int, err error) {
+	return resolvedTreeAs(source, userns, attr, unix.MS_SLAVE)
+}
+
+func resolvedTreeAs(source string, userns int, attr, propagation uint64) (fd int, err error) {
 	at, err := unix.Openat2(unix.AT_FDCWD, source, &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS,
 	})
@@ -33,12 +43,12 @@ func resolvedTree(source string, userns int, attr uint64) (fd int, err error) {
 		return -1, fmt.Errorf("take %s: %w", source, err)
 	}
 	defer unix.Close(at)
-	return treeAt(at, "", source, userns, attr)
+	return treeAt(at, "", source, userns, attr, propagation)
 }
 
 // treeAt makes a detached copy of the mounts at a path below a directory, or
 // with an empty path at that itself; source is what messages call it.
-func treeAt(at int, file, source string, userns int, attr uint64) (fd int, err error) {
+func treeAt(at int, file, source string, userns int, attr, propagation uint64) (fd int, err error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE)
 	if file == "" {
 		flags |= unix.AT_EMPTY_PATH
@@ -50,7 +60,7 @@ func treeAt(at int, file, source string, userns int, attr uint64) (fd int, err e
 	// A copy joins the peers of what it is a copy of, and systemd makes all of a
 	// machine's mounts shared: what is mounted on one is mounted on the other. A
 	// root that has peers can't even be pivoted to.
-	set := unix.MountAttr{Attr_set: attr, Propagation: unix.MS_PRIVATE}
+	set := unix.MountAttr{Attr_set: attr, Propagation: propagation}
 	if userns >= 0 {
 		set.Attr_set |= unix.MOUNT_ATTR_IDMAP
 		set.Userns_fd = uint64(userns)

@@ -66,7 +66,7 @@ func Make(spec Spec, host Host) (*Plan, error) {
 	p := &Plan{
 		Spec: spec, HandOver: host.HandOver, Caps: caps,
 		UserNS: !spec.HostIDs, NetNS: spec.Network != NetworkHost,
-		Namespaces: []string{"mnt", "pid", "ipc", "uts", "cgroup"},
+		Namespaces: spec.namespaces(),
 	}
 	if p.NetNS {
 		p.Namespaces = append(p.Namespaces, "net")
@@ -89,6 +89,12 @@ func (p *Plan) parentSteps(host Host) {
 	if p.UserNS {
 		add(mapIDs{Range: host.Root})
 	}
+	if len(s.Ulimits) > 0 {
+		add(raiseLimits{s.Ulimits})
+	}
+	if s.OOMScore != nil {
+		add(scoreOOM{*s.OOMScore})
+	}
 	if host.Root {
 		switch {
 		case len(s.Layers) > 0:
@@ -99,7 +105,7 @@ func (p *Plan) parentSteps(host Host) {
 			add(makeTree{Name: "root", Source: s.RootFS, Mapped: p.UserNS, Resolved: true})
 		}
 		for i, v := range s.Volumes {
-			add(makeTree{Name: volumeName(i), Source: v.Source, Mapped: p.UserNS, ReadOnly: v.ReadOnly, NoExec: v.NoExec, Resolved: true})
+			add(volumeTree(i, v, p.UserNS))
 		}
 		if s.Notify != "" { // whose ids are nobody's in there; everybody may write to it, read-only or not
 			add(makeTree{Name: "notify", Source: s.Notify, ReadOnly: true, Resolved: true})
@@ -184,7 +190,10 @@ func (p *Plan) childSteps(host Host) {
 	if p.UserNS {
 		add(becomeRoot{Groups: host.Root})
 	}
-	add(ownSession{}, setHostname{s.Hostname, host.UsersRefused})
+	add(ownSession{})
+	if !s.HostUTS {
+		add(setHostname{s.Hostname, host.UsersRefused})
+	}
 	if p.NetNS {
 		add(loopbackUp{})
 	}
@@ -203,9 +212,14 @@ func (p *Plan) childSteps(host Host) {
 	if s.ReadOnly {
 		add(readOnlyRoot{})
 	}
-	add(restoreLimits{})
+	if !s.limits("nofile") {
+		add(restoreLimits{})
+	}
 	if !s.Stdin && !p.HandOver { // systemd's StandardInput= is what the unit asked for
 		add(emptyStdin{})
+	}
+	if len(s.Ulimits) > 0 {
+		add(setLimits{s.Ulimits})
 	}
 	if !host.Root && !isRoot(s.User) {
 		add(mapUser{s.User})
@@ -260,11 +274,10 @@ func (p *Plan) makeSystem(host Host, add func(...Step)) {
 		makeFS{Name: "etc", Type: "tmpfs", Options: "mode=0755,size=1024k", Attr: plain},
 		makeFS{Name: "dev", Type: "tmpfs", Options: "mode=0755,size=65536k", Attr: "nosuid"},
 		makeFS{Name: "devpts", Type: "devpts", Options: pts, Attr: "nosuid,noexec"},
-		makeFS{Name: "shm", Type: "tmpfs", Options: "mode=1777,size=" + shm, Attr: plain},
-		makeFS{Name: "mqueue", Type: "mqueue", Attr: plain},
 	)
+	p.makeIPC(shm, plain, add)
 	if host.Cgroup2 {
-		add(makeFS{Name: "cgroup", Type: "cgroup2", Attr: "ro," + plain})
+		p.makeCgroup(plain, add)
 	}
 	for _, d := range devices {
 		add(cloneTree{Name: "dev/" + d, Path: "/dev/" + d, ReadOnly: true})
@@ -298,9 +311,11 @@ func (p *Plan) attachSystem(host Host, add func(...Step)) {
 		attach{Name: "sysfs", Target: "/sys", Strict: true},
 		attach{Name: "dev", Target: "/dev", Strict: true},
 		attach{Name: "devpts", Base: "dev", Target: "pts"},
-		attach{Name: "shm", Base: "dev", Target: "shm"},
-		attach{Name: "mqueue", Base: "dev", Target: "mqueue"},
+		attach{Name: "mqueue", Base: "dev", Target: "mqueue", Optional: p.Spec.IPC == IPCHost},
 	)
+	if p.Spec.IPC != IPCNone {
+		add(attach{Name: "shm", Base: "dev", Target: "shm"})
+	}
 	if host.Cgroup2 {
 		add(attach{Name: "cgroup", Base: "sysfs", Target: "fs/cgroup", Exists: true})
 	}

@@ -52,6 +52,13 @@ type Spec struct {
 	Names    Names
 	Zone     string // contents of /etc/localtime; empty leaves the image's
 
+	Init         bool // a small process of ours is the first one: it reaps, and passes signals on
+	Ulimits      []Ulimit
+	OOMScore     *int   // oom_score_adj, -1000 to 1000; nil leaves what systemd set
+	IPC          string // "" is private; IPCHost, IPCNone
+	HostUTS      bool   // the machine's host name, which can't be changed from inside
+	HostCgroupNS bool   // see the machine's whole tree of cgroups
+
 	StopSignal  string        // TERM when empty
 	StopTimeout time.Duration // zero means 10 s
 	Remove      bool          // nothing is kept after it has ended
@@ -68,11 +75,16 @@ const NotifySocket = "/dev/notify"
 
 // Volume binds a directory or file of the machine into the container.
 type Volume struct {
-	Source   string // absolute
-	Target   string // absolute
-	ReadOnly bool
-	NoExec   bool
-	Exists   bool // Source must be there; otherwise a directory is made
+	Source   string `json:"source"` // absolute
+	Target   string `json:"target"` // absolute
+	ReadOnly bool   `json:"readonly,omitempty"`
+	NoExec   bool   `json:"noexec,omitempty"`
+	Slave    bool   `json:"slave,omitempty"` // what the machine mounts below it later appears in the container, too
+	Exists   bool   `json:"-"`               // Source must be there; otherwise a directory is made
+
+	Name    string `json:"name,omitempty"`    // of a volume that nsrun keeps
+	OfImage bool   `json:"ofimage,omitempty"` // the image asked for it, and it goes with the container
+	Fill    bool   `json:"-"`                 // copy what the image has at Target, while it is empty
 
 	file bool // Source is no directory; PrepareVolumes finds out
 }

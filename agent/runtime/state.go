@@ -58,9 +58,33 @@ type Record struct {
 	StopTimeout time.Duration `json:"stop_timeout,omitempty"`
 	Network     string        `json:"network"`
 	Labels      []string      `json:"labels,omitempty"` // NAME=value
+	Volumes     []Volume      `json:"volumes,omitempty"`
+	Details     Details       `json:"details"`
 
 	Ended time.Time `json:"ended,omitzero"` // zero: not, or nobody saw it
 	Code  int       `json:"code"`           // as nsrun run gives it back; of use with Ended
+}
+
+// Details is what is kept of a container's Spec for whoever asks, and for nothing else.
+type Details struct {
+	Env      []string `json:"env,omitempty"`
+	User     string   `json:"user,omitempty"`
+	WorkDir  string   `json:"workdir,omitempty"`
+	Hostname string   `json:"hostname,omitempty"`
+	CapAdd   []string `json:"capadd,omitempty"`
+	CapDrop  []string `json:"capdrop,omitempty"`
+	Tmpfs    []Tmpfs  `json:"tmpfs,omitempty"`
+	ReadOnly bool     `json:"readonly,omitempty"`
+	HostIDs  bool     `json:"hostids,omitempty"`
+	Init     bool     `json:"init,omitempty"`
+}
+
+// details returns what is kept of s.
+func (s *Spec) details() Details {
+	return Details{
+		Env: s.Env, User: s.User, WorkDir: s.WorkDir, Hostname: s.Hostname, CapAdd: s.CapAdd, CapDrop: s.CapDrop,
+		Tmpfs: s.Tmpfs, ReadOnly: s.ReadOnly, HostIDs: s.HostIDs, Init: s.Init,
+	}
 }
 
 // Live is a container's first process. A pid alone means nothing: it is used
@@ -128,7 +152,7 @@ func NewDir(data, run string) *Dir { return &Dir{data: data, run: run} }
 
 // Volume returns the directory of a named volume, made when it isn't there.
 func (d *Dir) Volume(name string) (string, error) {
-	dir := filepath.Join(d.data, "volumes", name)
+	dir := d.volume(name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make volume %s: %w", name, err)
 	}
@@ -446,6 +470,9 @@ func (d *Dir) discard(name string, c *Container) (moved bool, err error) {
 	}
 	if err != nil {
 		return false, fmt.Errorf("remove container %s: %w", name, err)
+	}
+	if c != nil && len(c.Volumes) > 0 {
+		return true, d.dropUnnamed(c, c.Remove)
 	}
 	return true, nil
 }

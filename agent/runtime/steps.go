@@ -26,7 +26,9 @@ type (
 		Mapped   bool
 		ReadOnly bool
 		NoExec   bool
-		Resolved bool // no link may be on the way to Source
+		Resolved bool   // no link may be on the way to Source
+		Slave    bool   // what is mounted below Source later is here, too
+		Fill     string // while Source is empty, copy what the root has there
 	}
 	lookUpUser struct {
 		User   string
@@ -76,6 +78,12 @@ func (s makeTree) String() string {
 	if s.NoExec {
 		mode += ", noexec"
 	}
+	if s.Slave {
+		mode += ", with what is mounted there later"
+	}
+	if s.Fill != "" {
+		mode += ", while empty filled with the image's " + s.Fill
+	}
 	return fmt.Sprintf("make %s: %s%s%s", s.Name, s.Source, mode, mapped(s.Mapped))
 }
 
@@ -115,6 +123,7 @@ type (
 	makeFS        struct{ Name, Type, Options, Attr string }
 	cloneTree     struct {
 		Name, Path string
+		Optional   bool // go on where the machine hasn't got it
 		ReadOnly   bool
 		NoExec     bool
 	}
