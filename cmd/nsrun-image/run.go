@@ -114,6 +114,8 @@ func (t *tool) dispatch(ctx context.Context, args []string) error {
 		return t.login(ctx, rest)
 	case "logout":
 		return t.logout(rest)
+	case "format":
+		return t.format(rest)
 	case "verify":
 		return t.verify(ctx, rest)
 	}
