@@ -52,12 +52,16 @@ func parseOne(flags []flag, args []string) ([]string, error) {
 		return f.take("--"+name, value, hasValue, args[1:])
 	}
 	if arg[1] == '-' {
-		return nil, fmt.Errorf("--%s: no such flag; see help", name)
+		return nil, fmt.Errorf("--%s: no such flag%s; see help", name, didYouMean(name, "--", longNames(flags)))
 	}
 	for i := 1; i < len(arg); i++ {
 		f := short(flags, arg[i])
 		if f == nil {
-			return nil, fmt.Errorf("-%c: no such flag; see help", arg[i])
+			meant := ""
+			if len(name) > 2 { // -naem web
+				meant = didYouMean(name, "--", longNames(flags))
+			}
+			return nil, fmt.Errorf("-%c: no such flag%s; see help", arg[i], meant)
 		}
 		if f.text == nil && !f.takes {
 			if f.why != "" {
@@ -70,6 +74,13 @@ func parseOne(flags []flag, args []string) ([]string, error) {
 		return f.take("-"+arg[i:i+1], rest, rest != "", args[1:])
 	}
 	return args[1:], nil
+}
+
+func longNames(flags []flag) (names []string) {
+	for _, f := range flags {
+		names = append(names, f.long)
+	}
+	return names
 }
 
 func long(flags []flag, name string) *flag {
@@ -92,6 +103,9 @@ func short(flags []flag, c byte) *flag {
 
 // take gives a flag its value, the next argument if need be.
 func (f *flag) take(name, value string, hasValue bool, rest []string) ([]string, error) {
+	if off, err := strconv.ParseBool(value); f.why != "" && !f.takes && hasValue && err == nil && !off {
+		return rest, nil // --privileged=false asks for what is so
+	}
 	if f.why != "" {
 		return nil, fmt.Errorf("%s: %s", name, f.why)
 	}
@@ -146,7 +160,7 @@ func seconds(at *time.Duration) func(string) error {
 func usage(flags []flag) string {
 	var b strings.Builder
 	for _, f := range flags {
-		if f.why != "" || f.long == "" {
+		if f.about == "" || f.long == "" {
 			continue
 		}
 		name := "    --" + f.long

@@ -35,7 +35,7 @@ func TestParse(t *testing.T) {
 		{"-d busybox", "-d: a container stays with whoever started it; in a unit leave it out, in a shell: systemd-run nsrun run …"},
 		{"-P busybox", "-P: ports come with the bridge network, not there yet; use --network=host"},
 		{"-m 1g busybox", "-m: systemd does that: put MemoryMax= into the unit"},
-		{"--restart always busybox", "--restart: systemd does that: put Restart= into the unit"},
+		{"--restart always busybox", "--restart: always: systemd does that: put Restart=always into the unit"},
 		{"--stop-timeout x busybox", "--stop-timeout: x: a number of seconds"},
 	} {
 		o := &runOptions{}
@@ -113,11 +113,20 @@ func TestParseVolume(t *testing.T) {
 	}
 	for arg, want := range map[string]string{
 		"/srv:/data": "/srv /data false", "/srv:/data:ro": "/srv /data true", "/srv:/data:ro,z": "/srv /data true",
-		"data:/data": "data /data false", "./data:/data": here + " /data false",
-		"/data": "write FROM:TO", "/a:/b:/c": "option /c", "/a:/b:U": "there are ro, rw and noexec", ":/x": "write FROM:TO", "a/b:/x": "neither a path", "/a:": "write FROM:TO",
+		"data:/data": "volume data /data false fill", "data:/data:nocopy": "volume data /data false", "./data:/data": here + " /data false",
+		"/data": "volume  /data false fill", "": "write FROM:TO", "/a:/b:rslave": "/a /b false slave", "/a:/b:rshared": "a container mounts nothing on the machine", "/a:/b:/c": "option /c", "/a:/b:U": "chown it to the number of the user inside", ":/x": "write FROM:TO", "a/b:/x": "neither a path", "/a:": "write FROM:TO",
 	} {
 		v, err := parseVolume(arg)
 		got := fmt.Sprint(v.Source, " ", v.Target, " ", v.ReadOnly)
+		if v.Source == "" {
+			got = "volume " + v.Name + got
+		}
+		if v.Fill {
+			got += " fill"
+		}
+		if v.Slave {
+			got += " slave"
+		}
 		if err != nil {
 			got = err.Error()
 		}
@@ -225,13 +234,17 @@ func TestMount(t *testing.T) {
 		"type=bind,src=/srv,destination=/data,readonly=true":    "/srv /data ro",
 		"type=bind,src=/srv,dst=/data,readonly=false,exec=0":    "/srv /data noexec",
 		"source=box,target=/data,volume-nocopy":                 "box /data",
+		"source=box,target=/data":                               "box /data fill",
+		"type=bind,src=/srv,dst=/data,bind-propagation=rslave":  "/srv /data slave",
+		"source=box,target=/data,volume-opt=type=nfs":           "mount what it should be, by a .mount unit",
 		"type=tmpfs,target=/data":                               "tmpfs /data ",
 		"type=tmpfs,target=/data,tmpfs-size=64m,mode=1777,exec": "tmpfs /data size=67108864,mode=1777,exec",
 		"type=tmpfs,target=/data,size=1k,ro":                    "tmpfs /data size=1024,ro",
 		"type=tmpfs,source=/x,target=/data":                     "a tmpfs comes from nowhere",
 		"type=tmpfs,target=/data,size=many":                     `"many" is no size`,
 		"type=bind,source=srv,target=/data":                     "a bind comes from a path that begins with a slash",
-		"type=volume,target=/data":                              "a volume has a name",
+		"type=volume,target=/data":                              " /data fill",
+		"type=volume,source=/srv,target=/data":                  "is no name of a volume",
 		"type=image,source=x,target=/data":                      "type image: there are bind, volume and tmpfs",
 		"type=bind,source=/srv":                                 "it says not where in the container",
 		"type=bind,source=/srv,target=/data,size=1m":            "size=1048576 goes with type=tmpfs only",
@@ -242,7 +255,13 @@ func TestMount(t *testing.T) {
 		err := o.mount(arg)
 		got := ""
 		for _, v := range o.spec.Volumes {
-			got += v.Source + " " + v.Target
+			got += v.Source + v.Name + " " + v.Target
+			if v.Fill {
+				got += " fill"
+			}
+			if v.Slave {
+				got += " slave"
+			}
 			if v.ReadOnly {
 				got += " ro"
 			}

@@ -47,6 +47,8 @@ func verbs() []verb {
 		{"kill", "send containers a signal", (*app).kill},
 		{"rm", "remove containers that have ended", (*app).rm},
 		{"logs", "show what a container printed", (*app).logs},
+		{"inspect", "tell all about containers or images", (*app).inspect},
+		{"wait", "wait until containers end, and print their exit codes", (*app).waitFor},
 		{"pull", "fetch an image", imageVerb("pull")},
 		{"images", "list images", imageVerb("images")},
 		{"rmi", "remove images", imageVerb("rmi")},
@@ -54,6 +56,9 @@ func verbs() []verb {
 		{"logout", "forget a registry's password", imageVerb("logout")},
 		{"verify", "check that images are what they were when pulled", imageVerb("verify")},
 		{"prune", "remove what no container needs", imageVerb("prune")},
+		{"volume", "volumes with names: create, ls, rm, inspect, prune", (*app).volume},
+		{"container prune", "remove containers that have ended", (*app).pruneContainers},
+		{"system prune", "remove ended containers and images nobody needs", (*app).pruneSystem},
 		{"cleanup", "put right what a stopped unit left", (*app).cleanup},
 		{"info", "say what this machine can do", (*app).info},
 		{"version", "print name and version", (*app).version},
@@ -88,13 +93,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		name = "help"
 	case "--version", "-v", "-version":
 		name = "version"
-	case "container": // docker container ls
-		if len(args) > 0 {
-			name, args = args[0], args[1:]
-			if name == "ls" || name == "list" {
-				name = "ps"
-			}
-		}
+	default:
+		name, args = ungroup(name, args)
 	}
 	for _, v := range verbs() {
 		if v.name != name {
@@ -111,7 +111,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return a.exitCode(v.name, v.do(a, args))
 	}
-	fmt.Fprintf(stderr, "%s: %s: no such command; see %s help\n", a.name, name, a.name)
+	fmt.Fprintf(stderr, "%s: %s: %v\n", a.name, name, a.unknown(name))
 	return 1
 }
 

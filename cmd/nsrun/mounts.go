@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,13 +30,24 @@ func (o *runOptions) mounts(dir *runtime.Dir) error {
 			return usageError{fmt.Errorf("--mount=%s: %w", arg, err)}
 		}
 	}
+	if err := o.shared(dir); err != nil {
+		return err
+	}
+	o.imageVolumes()
 	for i, v := range s.Volumes {
-		if !filepath.IsAbs(v.Source) && !o.explain {
-			var err error
-			if s.Volumes[i].Source, err = dir.Volume(v.Source); err != nil {
+		if v.Source != "" {
+			continue
+		}
+		if v.Name == "" {
+			v.Name = runtime.NewID()
+		}
+		v.Source = dir.VolumeDir(v.Name)
+		if !o.explain {
+			if _, err := dir.Volume(v.Name); err != nil {
 				return err
 			}
 		}
+		s.Volumes[i] = v
 	}
 	if err := runtime.PrepareVolumes(s.Volumes, !o.explain); err != nil {
 		return err
@@ -57,8 +69,9 @@ func parseVolume(arg string) (runtime.Volume, error) {
 	part := strings.Split(arg, ":")
 	var v runtime.Volume
 	switch {
-	case len(part) == 1:
-		return v, errors.New("volumes without a name are not there yet; write FROM:TO")
+	case len(part) == 1 && arg != "": // one without a name
+		v.Target, v.Fill = arg, true
+		return v, nil
 	case len(part) > 3 || part[0] == "" || part[1] == "":
 		return v, errors.New("write FROM:TO or FROM:TO:ro")
 	}
@@ -72,6 +85,8 @@ func parseVolume(arg string) (runtime.Volume, error) {
 		v.Source = abs
 	case !filepath.IsAbs(v.Source) && !runtime.ValidName(v.Source):
 		return v, fmt.Errorf("%s is neither a path that begins with a slash nor the name of a volume", v.Source)
+	case !filepath.IsAbs(v.Source):
+		v.Name, v.Source, v.Fill = v.Source, "", true
 	}
 	if len(part) == 3 {
 		for _, option := range strings.Split(part[2], ",") {
@@ -80,14 +95,52 @@ func parseVolume(arg string) (runtime.Volume, error) {
 				v.ReadOnly = true
 			case "noexec":
 				v.NoExec = true
+			case "nocopy":
+				v.Fill = false
 			// So it is anyway. The labels of z and Z are SELinux's, which is not used here.
-			case "rw", "z", "Z", "rprivate", "private", "rbind", "exec", "nodev", "nosuid", "nocopy", "idmap", "cached", "delegated", "consistent":
+			case "rw", "z", "Z", "exec", "rbind", "nodev", "nosuid", "copy", "idmap", "cached", "delegated", "consistent":
 			default:
-				return v, fmt.Errorf("option %s: there are ro, rw and noexec", option)
+				if err := propagation(&v, option); err != nil {
+					return v, err
+				}
 			}
 		}
 	}
 	return v, nil
+}
+
+// propagation reads what is to become of later mounts.
+func propagation(v *runtime.Volume, option string) error {
+	switch option {
+	case "private", "rprivate":
+		v.Slave = false
+	case "slave", "rslave":
+		v.Slave = true
+	case "shared", "rshared":
+		return fmt.Errorf("option %s: a container mounts nothing on the machine; write rslave, if it is to see what the machine mounts", option)
+	case "U":
+		return errors.New("option U: a volume's ids are mapped, root's files on the machine are root's in the container; chown it to the number of the user inside, once")
+	case "O":
+		return errors.New("option O: no layer is put over volumes; copy the directory, or bind it read-only: ro")
+	default:
+		return fmt.Errorf("option %s: there are ro, rw, noexec, nocopy and rslave", option)
+	}
+	return nil
+}
+
+// imageVolumes adds what the image wants to have outside the container's layer,
+// where no flag puts something.
+func (o *runOptions) imageVolumes() {
+	var targets []string
+	for target := range o.volumesOfImage {
+		targets = append(targets, target)
+	}
+	slices.Sort(targets)
+	for _, target := range targets {
+		if !o.covers(target) {
+			o.spec.Volumes = append(o.spec.Volumes, runtime.Volume{Target: target, OfImage: true, Fill: true})
+		}
+	}
 }
 
 // mount reads docker's long way to write a volume or a tmpfs. What it binds must
@@ -99,6 +152,7 @@ func (o *runOptions) mount(arg string) error {
 	kind := "volume" // docker's default
 	v := runtime.Volume{Exists: true}
 	var tmpfs []string
+	nocopy := false
 	for _, option := range strings.Split(arg, ",") {
 		key, value, given := strings.Cut(option, "=")
 		on := func(of string) bool { return key == of && (!given || value == "true" || value == "1") }
@@ -127,7 +181,16 @@ func (o *runOptions) mount(arg string) error {
 		case on("exec"):
 			v.NoExec = false
 			tmpfs = append(tmpfs, key)
-		case on("nosuid"), on("nodev"), on("volume-nocopy"), key == "bind-propagation" && (value == "rprivate" || value == "private"):
+		case on("volume-nocopy"):
+			nocopy = true
+		case off("volume-nocopy"), on("nosuid"), on("nodev"), key == "consistency", key == "relabel", off("bind-nonrecursive"):
+		case key == "bind-propagation" || key == "volume-opt" || key == "volume-driver":
+			if key != "bind-propagation" {
+				return fmt.Errorf("option %s: volumes are directories of this machine; mount what it should be, by a .mount unit, and bind that", option)
+			}
+			if err := propagation(&v, value); err != nil {
+				return err
+			}
 		default:
 			return fmt.Errorf("option %s: there are type, source, target, readonly, noexec and, for a tmpfs, tmpfs-size and tmpfs-mode", option)
 		}
@@ -149,8 +212,10 @@ func (o *runOptions) mount(arg string) error {
 		return fmt.Errorf("%s goes with type=tmpfs only; take it out", tmpfs[0])
 	case kind == "bind" && !filepath.IsAbs(v.Source):
 		return errors.New("a bind comes from a path that begins with a slash; write source=/PATH")
-	case kind == "volume" && !runtime.ValidName(v.Source):
-		return errors.New("a volume has a name; write source=NAME")
+	case kind == "volume" && v.Source != "" && !runtime.ValidName(v.Source):
+		return fmt.Errorf("source=%s: is no name of a volume; to bind a path write type=bind", v.Source)
+	case kind == "volume":
+		v.Name, v.Source, v.Fill = v.Source, "", !nocopy
 	}
 	v.Exists = kind == "bind"
 	o.spec.Volumes = append(o.spec.Volumes, v)

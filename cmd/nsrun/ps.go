@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,6 +14,8 @@ import (
 type psOptions struct {
 	all, quiet, full, last bool
 	filters                []string
+	lastN                  int
+	format                 string
 }
 
 func psFlags(o *psOptions) []flag {
@@ -20,11 +23,11 @@ func psFlags(o *psOptions) []flag {
 		{long: "all", short: 'a', set: boolean(&o.all), about: "those that have ended, too"},
 		{long: "quiet", short: 'q', set: boolean(&o.quiet), about: "ids only"},
 		{long: "no-trunc", set: boolean(&o.full), about: "whole ids and commands"},
-		{long: "filter", short: 'f', text: list(&o.filters), arg: "KEY=VALUE", about: "name=, id=, label=NAME[=VALUE], status=running|exited|created"},
+		{long: "filter", short: 'f', text: list(&o.filters), arg: "KEY=VALUE", about: "name=, id=, label=NAME[=VALUE], status=running|exited|created, exited=CODE, ancestor=IMAGE, network=, volume="},
 		{long: "latest", short: 'l', set: boolean(&o.last), about: "the one made last"},
-		{long: "format", takes: true, why: "not there yet; the columns are docker's"},
-		{long: "last", short: 'n', takes: true, why: "not there yet; leave it out"},
-		{long: "size", short: 's', why: "not there yet; leave it out"},
+		{long: "last", short: 'n', text: count(&o.lastN), arg: "N", about: "the N made last"},
+		{long: "format", text: text(&o.format), arg: "TEMPLATE", about: "such as {{.Names}}, table {{.ID}}\\t{{.Status}}, or json"},
+		{long: "size", short: 's', why: "sizes are not counted; see du"},
 	}
 }
 
@@ -47,6 +50,9 @@ func (a *app) ps(args []string) error {
 	rows, err := o.selectFrom(all)
 	if err != nil {
 		return err
+	}
+	if o.format != "" && !o.quiet {
+		return a.psBy(o, rows)
 	}
 	if o.quiet {
 		for _, c := range rows {
@@ -84,23 +90,31 @@ func (o *psOptions) selectFrom(all []*runtime.Container) ([]*runtime.Container, 
 	wanted := map[string][]string{}
 	for _, f := range o.filters {
 		key, value, ok := strings.Cut(f, "=")
-		if !ok || key != "name" && key != "id" && key != "status" && key != "label" {
-			return nil, usageError{fmt.Errorf("--filter=%s: there are name=, id=, label= and status=", f)}
+		if err := checkFilter(key, value, ok); err != nil {
+			return nil, usageError{fmt.Errorf("--filter=%s: %w", f, err)}
 		}
 		wanted[key] = append(wanted[key], value)
 	}
+	if o.last {
+		o.lastN = 1
+	}
+	ended := o.all || o.lastN > 0 || wanted["status"] != nil || wanted["exited"] != nil
 	var rows []*runtime.Container
 	for _, c := range all {
-		if c.Live == nil && !o.all && !o.last && wanted["status"] == nil || c.Remove && c.Live == nil {
+		if c.Live == nil && !ended || c.Remove && c.Live == nil {
 			continue
 		}
 		if holds(wanted["name"], func(v string) bool { return nameMatches(c.Name, v) }) &&
 			holds(wanted["id"], func(v string) bool { return strings.HasPrefix(c.ID, v) }) &&
 			hasLabels(c.Labels, wanted["label"]) &&
-			holds(wanted["status"], func(v string) bool { return state(c) == v }) {
+			holds(wanted["status"], func(v string) bool { return state(c) == v }) &&
+			holds(wanted["exited"], func(v string) bool { return state(c) == "exited" && !c.Ended.IsZero() && strconv.Itoa(c.Code) == v }) &&
+			holds(wanted["ancestor"], func(v string) bool { return isOf(c, v) }) &&
+			holds(wanted["network"], func(v string) bool { return c.Network == v }) &&
+			holds(wanted["volume"], func(v string) bool { return hasVolume(c, v) }) {
 			rows = append(rows, c)
 		}
-		if o.last && len(rows) == 1 {
+		if o.lastN > 0 && len(rows) == o.lastN {
 			break
 		}
 	}

@@ -177,7 +177,7 @@ func takes(args []string) error {
 		return err
 	case "rm":
 		force := false
-		_, err := parse(rmFlags(&force), args, true)
+		_, err := parse(rmFlags(&force, &force), args, true)
 		return err
 	case "kill":
 		signal := ""

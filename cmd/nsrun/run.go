@@ -36,6 +36,15 @@ type runOptions struct {
 	stopAfter  time.Duration
 	pull       string
 	explain    bool
+
+	volumesFrom   []string
+	readOnlyTmpfs bool
+	cidFile       string
+	platform      string
+	quiet         bool
+
+	volumesOfImage map[string]struct{}
+	notes          []string // for whoever wrote the flags
 }
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -43,7 +52,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // runFlags are the flags of run.
 func runFlags(o *runOptions) []flag {
 	s := &o.spec
-	return []flag{
+	return append([]flag{
 		{long: "name", text: text(&s.Name), arg: "NAME", about: "the container's name (default: the beginning of its id)"},
 		{long: "rm", set: boolean(&s.Remove), about: "keep nothing when it has ended"},
 		{long: "rootfs", text: text(&s.RootFS), arg: "DIR[:O]", about: "run in a directory, no image; :O leaves the directory as it is"},
@@ -79,18 +88,20 @@ func runFlags(o *runOptions) []flag {
 		{long: "sdnotify", text: text(&o.notify), arg: "conmon|container", about: "who tells systemd READY=1: we, when the program runs (default), or it itself"},
 		{long: "stop-signal", text: text(&s.StopSignal), arg: "SIGNAL", about: "what stop sends (default TERM)"},
 		{long: "stop-timeout", text: seconds(&o.stopAfter), arg: "SECONDS", about: "how long stop waits before it kills (default 10)"},
-		{long: "pull", text: text(&o.pull), arg: "missing|never", about: "whether to pull an image that isn't here (default missing)"},
+		{long: "pull", text: text(&o.pull), arg: "missing|always|never", about: "when to pull the image (default missing: when it isn't here)"},
 		{long: "interactive", short: 'i', set: boolean(&s.Stdin), about: "pass standard input on"},
 		{long: "attach", short: 'a', text: func(string) error { return nil }, arg: "STREAM", about: "always so: output goes where nsrun's goes"},
 		{long: "explain", set: boolean(&o.explain), about: "print every step and do nothing"},
-	}
+	}, dockerFlags(o)...)
 }
 
 // parseRun reads the flags of run.
 func parseRun(o *runOptions, args []string) (rest []string, err error) {
 	if rest, err = parse(runFlags(o), args, false); err != nil {
-		// Perhaps it is one of docker's that we don't have, and know why.
-		_, err = parse(append(runFlags(&runOptions{}), refused()...), args, false)
+		// Perhaps it is one of docker's that we don't have, and know why; or it
+		// is given so that it asks for what is so anyway.
+		*o = runOptions{}
+		rest, err = parse(append(runFlags(o), refused()...), args, false)
 	}
 	return rest, err
 }
@@ -98,10 +109,7 @@ func parseRun(o *runOptions, args []string) (rest []string, err error) {
 // refused are docker's flags that do nothing here yet, or never will, each with
 // the way to get what it is for.
 func refused() []flag {
-	const (
-		later = "not there yet"
-		unit  = "systemd does that: put %s into the unit"
-	)
+	const later = "not there yet"
 	value := func(why string, names ...string) (list []flag) {
 		for _, n := range names {
 			list = append(list, flag{long: n, takes: true, why: why})
@@ -113,21 +121,12 @@ func refused() []flag {
 		{long: "tty", short: 't', why: "no terminals yet; leave it out (-i passes standard input on)"},
 		{long: "privileged", why: "there is none; name what it needs: --cap-add, --userns=host, --volume"},
 		{long: "publish-all", short: 'P', why: "ports come with the bridge network, " + later + "; use --network=host"},
-		{long: "memory", short: 'm', takes: true, why: fmt.Sprintf(unit, "MemoryMax=")},
 		{long: "init", why: later + "; run a program that reaps, such as tini, as the first one"},
 	}
-	flags = append(flags, value(fmt.Sprintf(unit, "CPUQuota= or CPUWeight="), "cpus", "cpu-shares", "cpu-quota", "cpu-period")...)
-	flags = append(flags, value(fmt.Sprintf(unit, "AllowedCPUs="), "cpuset-cpus")...)
-	flags = append(flags, value(fmt.Sprintf(unit, "MemorySwapMax="), "memory-swap")...)
-	flags = append(flags, value(fmt.Sprintf(unit, "TasksMax="), "pids-limit")...)
-	flags = append(flags, value(fmt.Sprintf(unit, "OOMScoreAdjust="), "oom-score-adj")...)
-	flags = append(flags, value(fmt.Sprintf(unit, "LimitNOFILE= or its kin"), "ulimit")...)
-	flags = append(flags, value(fmt.Sprintf(unit, "Slice="), "cgroup-parent")...)
-	flags = append(flags, value(fmt.Sprintf(unit, "Restart="), "restart")...)
-	flags = append(flags, value("the journal takes it all; see nsrun logs", "log-driver", "log-opt")...)
+	flags = append(flags, unitFlags()...)
+	flags = append(flags, laterFlags()...)
 	flags = append(flags, value(later+"; use --network=host", "expose", "link", "ip", "mac-address")...)
-	return append(flags, value(later, "security-opt", "platform", "label-file", "health-cmd", "health-interval", "health-retries", "health-timeout", "ipc", "pid", "uts", "cgroupns",
-		"volumes-from", "cidfile", "gpus", "runtime")...)
+	return append(flags, value(later, "security-opt")...)
 }
 
 func (a *app) run(args []string) error {
@@ -153,6 +152,9 @@ func (a *app) run(args []string) error {
 	if err := o.complete(a.dir, img, rest); err != nil {
 		return err
 	}
+	for _, note := range o.notes {
+		fmt.Fprintf(a.stderr, "%s: run: note: %s\n", a.name, note)
+	}
 	for _, p := range o.publish {
 		if why, _ := discarded(p); why != "" {
 			fmt.Fprintf(a.stderr, "%s: run: warning: --publish=%s is discarded: %s\n", a.name, p, why)
@@ -169,8 +171,14 @@ func (a *app) run(args []string) error {
 	if img != nil {
 		a.dir.UseLeases(leases{a.store, img})
 	}
+	undo, err := o.writeID()
+	if err != nil {
+		return err
+	}
 	code, err := a.dir.Run(plan)
 	if err != nil {
+		undo()
+		a.dir.DropFresh(o.spec.Volumes)
 		return fmt.Errorf("%s: %w", o.spec.Name, err)
 	}
 	if code != 0 {
@@ -183,19 +191,51 @@ func (a *app) run(args []string) error {
 func (a *app) image(o *runOptions) (*image.Image, error) {
 	store := a.store
 	img, err := store.Resolve(o.spec.Image)
-	if !errors.Is(err, image.ErrNoImage) || o.explain || o.pull == "never" {
+	other := err == nil && !o.fits(img.Platform)
+	switch {
+	case o.explain, o.pull == "never":
+		if other {
+			err = fmt.Errorf("image %s: is here for %s, not for --platform=%s; pull that: nsrun pull --platform=%[3]s %[1]s", o.spec.Image, img.Platform, o.platform)
+		}
+		return img, err
+	case o.pull != "always" && !other && !errors.Is(err, image.ErrNoImage):
 		return img, err
 	}
-	program, err := imageProgram()
-	if err != nil {
+	if err := a.pull(o); err != nil {
 		return nil, err
 	}
-	pull := exec.Command(program, "--root", a.store.Dir(), "pull", o.spec.Image)
-	pull.Stdout, pull.Stderr = a.stderr, a.stderr
-	if err := pull.Run(); err != nil {
-		return nil, fmt.Errorf("pull %s: %w", o.spec.Image, err)
-	}
 	return store.Resolve(o.spec.Image)
+}
+
+// pull has nsrun-image fetch the image.
+func (a *app) pull(o *runOptions) error {
+	program, err := imageProgram()
+	if err != nil {
+		return err
+	}
+	args := []string{"--root", a.store.Dir(), "pull"}
+	if o.quiet {
+		args = append(args, "--quiet")
+	}
+	if o.platform != "" {
+		args = append(args, "--platform="+o.platform)
+	}
+	pull := exec.Command(program, append(args, o.spec.Image)...)
+	pull.Stdout, pull.Stderr = a.stderr, a.stderr
+	if o.quiet {
+		pull.Stdout = nil
+	}
+	if err := pull.Run(); err != nil {
+		return fmt.Errorf("pull %s: %w", o.spec.Image, err)
+	}
+	return nil
+}
+
+// fits says whether an image is for the platform that was asked for, OS/ARCH or
+// ARCH.
+func (o *runOptions) fits(p image.Platform) bool {
+	want := strings.TrimSuffix(strings.TrimSuffix(o.platform, "/v8"), "/v7")
+	return want == "" || want == p.String() || want == p.OS+"/"+p.Architecture || want == p.Architecture || want == p.OS
 }
 
 // leases ties containers to the image store.
@@ -238,6 +278,7 @@ func (o *runOptions) complete(dir *runtime.Dir, img *image.Image, command []stri
 			return fmt.Errorf("--rootfs=%s: %w", s.RootFS, err)
 		}
 	}
+	o.volumesOfImage = config.Volumes
 	s.Argv = argv(config, o.entrypoint, command)
 	s.HostIDs = o.userns == "host"
 	s.StopTimeout = o.stopAfter
@@ -274,9 +315,9 @@ func (o *runOptions) check() error {
 		return usageError{fmt.Errorf("--userns=%s: there is the default, a range of its own, and host", o.userns)}
 	}
 	switch o.pull {
-	case "", "missing", "never":
+	case "", "missing", "never", "always":
 	default:
-		return usageError{fmt.Errorf("--pull=%s: there are missing and never; to pull anew: nsrun pull", o.pull)}
+		return usageError{fmt.Errorf("--pull=%s: there are missing (the default), always and never", o.pull)}
 	}
 	switch o.notify {
 	case "", "conmon", "container":

@@ -21,7 +21,7 @@ import (
 // one of which do says errNothing.
 func (a *app) each(names []string, do func(name string) error) error {
 	if len(names) == 0 {
-		return usageError{errors.New("which container? write its name")}
+		return errors.New("which one? write its name")
 	}
 	var errs []error
 	for _, name := range names {
@@ -38,22 +38,27 @@ func (a *app) each(names []string, do func(name string) error) error {
 // errNothing says that there was nothing to do, which is as good.
 var errNothing = errors.New("nothing to do")
 
-func stopFlags(limit *time.Duration) []flag {
+func stopFlags(limit *time.Duration, signal *string) []flag {
 	return []flag{
 		{long: "time", short: 't', text: seconds(limit), arg: "SECONDS", about: "how long to wait before killing (default: as run was told, or 10)"},
 		{long: "timeout", text: seconds(limit)},
-		{long: "signal", short: 's', takes: true, why: "not there yet; use kill --signal, or run with --stop-signal"},
+		{long: "signal", short: 's', text: text(signal), arg: "SIGNAL", about: "what to ask with (default: as run was told, or TERM)"},
 	}
 }
 
 func (a *app) stop(args []string) error {
-	limit := time.Duration(-1)
-	names, err := parse(stopFlags(&limit), args, true)
+	limit, signal := time.Duration(-1), ""
+	names, err := parse(stopFlags(&limit, &signal), args, true)
 	if err != nil {
 		return err
 	}
+	if signal != "" {
+		if _, err := runtime.ParseSignal(signal); err != nil {
+			return usageError{err}
+		}
+	}
 	return a.each(names, func(name string) error {
-		err := a.dir.Stop(name, limit)
+		err := a.dir.StopBy(name, signal, limit)
 		if errors.Is(err, runtime.ErrUnknown) {
 			// It was to be removed when it ended, say: what was asked for is so.
 			fmt.Fprintf(a.stderr, "%s: stop: %v: nothing to stop\n", a.name, err)
@@ -80,19 +85,23 @@ func (a *app) kill(args []string) error {
 	return a.each(names, func(name string) error { return a.dir.Kill(name, sig) })
 }
 
-func rmFlags(force *bool) []flag {
+func rmFlags(force, volumes *bool) []flag {
 	return []flag{
 		{long: "force", short: 'f', set: boolean(force), about: "kill one that runs; one that isn't there is no error"},
-		{long: "volumes", short: 'v', set: func(bool) {}, about: "its unnamed volumes, too: there are none"},
+		{long: "volumes", short: 'v', set: boolean(volumes), about: "its volumes without a name, too"},
 		{long: "link", short: 'l', why: "there are no links"},
 	}
 }
 
 func (a *app) rm(args []string) error {
-	force := false
-	names, err := parse(rmFlags(&force), args, true)
+	var force, volumes bool
+	names, err := parse(rmFlags(&force, &volumes), args, true)
 	if err != nil {
 		return err
+	}
+	remove := a.dir.Remove
+	if volumes {
+		remove = a.dir.RemoveAll
 	}
 	return a.each(names, func(name string) error {
 		c, err := a.dir.Get(name)
@@ -110,7 +119,7 @@ func (a *app) rm(args []string) error {
 				}
 			}
 		}
-		err = a.dir.Remove(c.Name)
+		err = remove(c.Name)
 		if force && errors.Is(err, runtime.ErrUnknown) {
 			return nil // its own parent was faster: --rm
 		}
@@ -187,10 +196,10 @@ func (a *app) logs(args []string) error {
 	}
 	query = append(query, "--lines="+tail)
 	if since != "" {
-		query = append(query, "--since="+since)
+		query = append(query, "--since="+journalTime(since, time.Now()))
 	}
 	if until != "" {
-		query = append(query, "--until="+until)
+		query = append(query, "--until="+journalTime(until, time.Now()))
 	}
 	if c.Invocation != "" {
 		query = append(query, "_SYSTEMD_INVOCATION_ID="+c.Invocation)
@@ -286,12 +295,14 @@ func (a *app) helpFor(name string) error {
 		about, flags = "run [FLAG…] IMAGE [COMMAND…], or run --rootfs DIR COMMAND…", runFlags(&runOptions{})
 	case "ps":
 		about, flags = "ps [FLAG…]", psFlags(&psOptions{})
+	case "inspect":
+		about, flags = "inspect [FLAG…] NAME…", inspectFlags(&inspectOptions{})
 	case "stop":
-		about, flags = "stop [FLAG…] NAME…", stopFlags(&wait)
+		about, flags = "stop [FLAG…] NAME…", stopFlags(&wait, &str)
 	case "kill":
 		about, flags = "kill [FLAG…] NAME…", killFlags(&str)
 	case "rm":
-		about, flags = "rm [FLAG…] NAME…", rmFlags(&yes)
+		about, flags = "rm [FLAG…] NAME…", rmFlags(&yes, &yes)
 	case "logs":
 		about, flags = "logs [FLAG…] NAME", logsFlags(&yes, &yes, &str, &str, &str)
 	case "cleanup":
