@@ -24,6 +24,7 @@ type inputs struct {
 	gate   int               // the child's end of the gate
 	far    int               // the parent's end, which the child must not hold open
 	mail   *mail             // what comes through the gate
+	given  []int             // descriptors that nsrun was started with, if they are to be closed one by one
 	base   string            // the lowest layer of an overlay that the child makes ...
 	own    string            // ... and where its writable layer is
 }
@@ -393,5 +394,13 @@ func (s noNewPrivileges) compile(b *builder, in *inputs) {
 }
 
 func (s closeFiles) compile(b *builder, in *inputs) {
-	b.call("close descriptors", unix.SYS_CLOSE_RANGE, s.From, int(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
+	if !s.OneByOne {
+		b.call("close descriptors", unix.SYS_CLOSE_RANGE, s.From, int(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
+		return
+	}
+	for _, fd := range in.given {
+		if fd >= s.From {
+			b.call("close descriptors", unix.SYS_FCNTL, fd, unix.F_SETFD, unix.FD_CLOEXEC).flags = flagIgnore // closed already
+		}
+	}
 }

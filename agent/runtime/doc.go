@@ -49,19 +49,32 @@
 //
 // # What the kernel must be able to do
 //
-// Debian 12 (Linux 6.1) and Ubuntu 24.04 (6.8) have all that is needed.
+// Debian 12 (Linux 6.1) and Ubuntu 24.04 (6.8) have all that is needed; Ubuntu
+// 22.04 (5.15) with --userns=host. What is there is found out by trying, never
+// from the version; see [LookAtHost], and [Dir.Features], which nsrun info shows.
 //
 //	call or feature                      since  without it
-//	open_tree, move_mount, fsopen          5.2  nothing starts
+//	open_tree, move_mount, fsopen          5.2  nothing starts; the message names 5.12
 //	pidfd_open                             5.3  no stop, no kill
-//	clone3 with CLONE_CLEAR_SIGHAND        5.5  nothing starts; the message names 5.5
-//	openat2                                5.6  nothing starts
-//	faccessat2, setns by pidfd             5.8  no program is found; stop of a deaf program waits
-//	close_range with CLOEXEC              5.11  nothing starts
-//	mount_setattr with mapped ids         5.12  nothing starts (ext4; xfs 5.13, btrfs 5.15, tmpfs 6.3)
-//	overlay over mapped layers            5.19  images need --userns=host; the message says so (Ubuntu 22.04's 5.15)
-//	overlay over detached mounts          6.15  layers go by path: see [LayersByPath]
+//	clone3 with CLONE_CLEAR_SIGHAND        5.5  clone; the child forgets Go's signal handlers one by one
+//	openat2                                5.6  nothing starts; the message names 5.12
+//	setns by pidfd                         5.8  stop of a deaf program waits
+//	close_range with CLOEXEC              5.11  descriptors are closed one by one
+//	overlay in a user name-space          5.11  without root there is --rootfs DIR only
+//	mount_setattr                         5.12  nothing starts; the message says so
+//	mapped ids                            5.12  --userns=host (ext4; xfs 5.13, btrfs 5.15, tmpfs 6.3)
+//	overlay over mapped layers            5.19  images need --userns=host; the message says so
+//	overlay over detached mounts          6.15  layers go by path, 127 at most: see [LayersByPath]
 //	execveat with AT_EXECVE_CHECK         6.14  a damaged program is noticed after READY=1 only
+//
+// # Cgroups
+//
+// A container stays in the cgroup that nsrun was started in, its unit's, and that
+// has the limits, whichever layout a machine has. Where /sys/fs/cgroup is cgroup
+// v2 a container sees its own part of the tree there, read-only. With v1, with
+// both (systemd's hybrid), and with none it is an empty directory: a view of v1
+// would take a mount for each controller, and programs that look for their limits
+// find none rather than the machine's.
 //
 // Images are package image's; parsing flags and printing are the command's.
 package runtime

@@ -42,26 +42,29 @@ func catchSignals() (fd int, err error) {
 }
 
 func handle(sig unix.Signal) error {
-	const (
-		onStack, restart = 0x08000000, 0x10000000 // SA_
-		ignored          = 1                      // SIG_IGN
-	)
-	call := func(new, old unsafe.Pointer) syscall.Errno {
-		_, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(new), uintptr(old), 8, 0, 0)
-		return errno
-	}
-	var old [4]uint64 // large enough for either layout, which begin alike
-	if errno := call(nil, unsafe.Pointer(&old)); errno != 0 {
-		return errno
-	}
-	if old[0] == ignored {
-		return nil
+	const onStack, restart = 0x08000000, 0x10000000 // SA_
+	if old, err := disposition(sig); err != nil || old == ignored {
+		return err
 	}
 	action := newAction(signalCode[0], onStack|restart)
-	if errno := call(unsafe.Pointer(&action), nil); errno != 0 {
+	_, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+	if errno != 0 {
 		return errno
 	}
 	return nil
+}
+
+const ignored = 1 // SIG_IGN; zero is SIG_DFL
+
+// disposition returns what a signal does to this process: ignored, zero, or the
+// address of a handler.
+func disposition(sig unix.Signal) (uint64, error) {
+	var old [4]uint64 // large enough for either layout, which begin alike
+	_, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return old[0], nil
 }
 
 // wait passes signals on until the container ends and returns its exit code.

@@ -44,7 +44,7 @@ func LookAtHost() Host {
 	}
 	var fs unix.Statfs_t
 	h.Cgroup2 = unix.Statfs("/sys/fs/cgroup", &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
-	h.Caps = boundingSet()
+	h.Caps, h.CloseOneByOne = boundingSet(), !closesAtOnce()
 	if !h.Root {
 		h.UsersRefused = usersRefused("/proc/sys")
 	}

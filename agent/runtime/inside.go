@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -96,15 +95,21 @@ func layerNames(n int) []string {
 // takes a name-space more: file systems such as devpts can be made only where
 // there is a root, and an id can't be root and somebody else.
 func (s mapUser) compile(b *builder, in *inputs) {
-	what, c := s.String(), b.cell("map")
+	what := s.String()
 	b.call(what, unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
-	for _, m := range []struct {
-		file string
-		id   int32
-	}{{"self/uid_map", in.mail.uid}, {"self/gid_map", in.mail.gid}} {
-		line := strconv.Itoa(int(m.id)) + " 0 1"
-		b.call(what, unix.SYS_OPENAT, b.cell("proc"), m.file, unix.O_WRONLY|unix.O_CLOEXEC).into(b, c)
-		b.call(what, unix.SYS_WRITE, c, line, len(line))
+	b.mapSelf(what, b.cell("proc"), "", int(in.mail.uid), 0, int(in.mail.gid), 0)
+}
+
+// mapSelf has the child map its own ids, each being another outside. Where /proc
+// is says a directory, a cell or AT_FDCWD, and a path from there.
+func (b *builder) mapSelf(what string, dir any, proc string, uid, uidOutside, gid, gidOutside int) {
+	c := b.cell("map")
+	for _, m := range [][2]string{
+		{"setgroups", "deny"},
+		{"uid_map", fmt.Sprintf("%d %d 1", uid, uidOutside)}, {"gid_map", fmt.Sprintf("%d %d 1", gid, gidOutside)},
+	} {
+		b.call(what, unix.SYS_OPENAT, dir, proc+"self/"+m[0], unix.O_WRONLY|unix.O_CLOEXEC).into(b, c)
+		b.call(what, unix.SYS_WRITE, c, m[1], len(m[1]))
 		b.call(what, unix.SYS_CLOSE, c)
 	}
 }

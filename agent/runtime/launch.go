@@ -62,6 +62,9 @@ func (d *Dir) Run(p *Plan) (code int, err error) {
 	// Until the gate opens a signal ends us, and the child with us.
 	for _, step := range p.Parent {
 		if err := l.do(step); err != nil {
+			if errors.Is(err, unix.ENOSYS) {
+				err = fmt.Errorf("%w%s", err, tooOld)
+			}
 			return ExitFailed, errors.Join(err, l.undo())
 		}
 	}
@@ -275,7 +278,12 @@ func (l *launch) cloneChild(step cloneChild) error {
 			return err
 		}
 	}
+	given, err := openFiles(l.plan)
+	if err != nil {
+		return err
+	}
 	b := l.plan.compile(&inputs{
+		given: given,
 		files: etcContents(l.plan.Spec), env: l.plan.Spec.Env, notify: l.notify,
 		gate: gate[1], far: gate[0], mail: l.mail,
 		base: l.dir.base(), own: l.dir.container(l.plan.Spec.Name),
@@ -316,8 +324,6 @@ func cloneError(err error, namespaces []string) error {
 		return fmt.Errorf("make name-spaces: a limit in /proc/sys/user/max_*_namespaces is reached; raise it: %w", err)
 	case errors.Is(err, unix.EAGAIN):
 		return fmt.Errorf("clone the container's process: no more processes are allowed here (nsrun has some threads itself until it is done); raise the unit's TasksMax=: %w", err)
-	case errors.Is(err, unix.ENOSYS):
-		return fmt.Errorf("make name-spaces: %w; Linux 5.5 or newer is needed", err)
 	}
 	return fmt.Errorf("make name-spaces %v: %w", namespaces, err)
 }

@@ -21,8 +21,9 @@ type Host struct {
 	ReadOnly  []string // of readOnlyProc, those that exist
 	Caps      capSet   // what we may hand on without a user name-space
 
-	LayersByPath bool   // see that function
-	UsersRefused string // which setting may keep an ordinary user from what is done in a user name-space
+	LayersByPath  bool   // see that function
+	CloseOneByOne bool   // there is no call that does it at once
+	UsersRefused  string // which setting may keep an ordinary user from what is done in a user name-space
 }
 
 // Step is one thing to do, in the parent or in the child.
@@ -228,7 +229,7 @@ func (p *Plan) childSteps(host Host) {
 	if !p.HandOver {
 		add(dieWithParent{Again: true})
 	}
-	add(closeFiles{From: 3 + s.ListenFDs}, program{Argv: s.Argv, Path: env(s.Env, "PATH"), Ready: p.HandOver && s.Notify == ""})
+	add(closeFiles{3 + s.ListenFDs, host.CloseOneByOne}, program{Argv: s.Argv, Path: env(s.Env, "PATH"), Ready: p.HandOver && s.Notify == ""})
 }
 
 // ownTrees lets the child clone what the parent can't send: without root only
@@ -285,7 +286,7 @@ func (p *Plan) makeSystem(host Host, add func(...Step)) {
 	for i, d := range p.Spec.Devices {
 		add(cloneTree{Name: deviceName(i), Path: d.Source, ReadOnly: true})
 	}
-	if len(host.ProcDirs) > 0 {
+	if len(host.ProcDirs) > 0 || p.machinesSys(host) {
 		add(makeFS{Name: "nothing", Type: "tmpfs", Options: "mode=0555", Attr: "ro," + plain})
 	}
 	for i, t := range p.Spec.Tmpfs {
@@ -294,10 +295,13 @@ func (p *Plan) makeSystem(host Host, add func(...Step)) {
 	}
 }
 
+// machinesSys reports whether /sys is the machine's own.
+func (p *Plan) machinesSys(host Host) bool { return !p.NetNS && !host.Root }
+
 // sysfs makes /sys. It shows the network, so only who owns that may make it;
 // without root the machine's network comes with the machine's /sys.
 func (p *Plan) sysfs(host Host, attr string) Step {
-	if !p.NetNS && !host.Root {
+	if p.machinesSys(host) {
 		return cloneTree{Name: "sysfs", Path: "/sys", ReadOnly: true, NoExec: true}
 	}
 	return makeFS{Name: "sysfs", Type: "sysfs", Attr: attr}
@@ -334,6 +338,9 @@ func (p *Plan) attachSystem(host Host, add func(...Step)) {
 	}
 	for _, c := range p.Spec.Sysctls {
 		add(sysctl{Name: c.Name, Value: c.Value})
+	}
+	if p.machinesSys(host) && !host.Cgroup2 {
+		add(mask{Path: "/sys/fs/cgroup", Dir: true})
 	}
 	for _, f := range host.ProcFiles {
 		add(mask{Path: f})

@@ -12,24 +12,25 @@ import (
 const atExecveCheck = 0x10000
 
 // compile finds the program and runs it. Looking first is what lets a start
-// fail: once READY=1 is sent, systemd takes the unit for started.
+// fail: once READY=1 is sent, systemd takes the unit for started. faccessat asks
+// for the real ids, which are the effective ones by then.
 func (s program) compile(b *builder, in *inputs) {
 	argv, envp := b.vector(s.Argv), b.environment(in)
 	list := candidates(s.Argv[0], s.Path)
 	if strings.Contains(s.Argv[0], "/") {
-		found := b.call("run "+s.Argv[0], unix.SYS_FACCESSAT2, unix.AT_FDCWD, s.Argv[0], unix.X_OK, unix.AT_EACCESS)
+		found := b.call("run "+s.Argv[0], unix.SYS_FACCESSAT, unix.AT_FDCWD, s.Argv[0], unix.X_OK)
 		found.exit, found.missing = ExitNotExecutable, ExitNotFound
 		s.run(b, in, s.Argv[0], argv, envp)
 		return
 	}
 	for _, c := range list {
 		b.unless(func() { s.run(b, in, c, argv, envp) },
-			"find "+c, unix.SYS_FACCESSAT2, unix.AT_FDCWD, c, unix.X_OK, unix.AT_EACCESS)
+			"find "+c, unix.SYS_FACCESSAT, unix.AT_FDCWD, c, unix.X_OK)
 	}
 	for _, c := range list {
 		b.unless(func() {
-			b.call("run "+c, unix.SYS_FACCESSAT2, unix.AT_FDCWD, c, unix.X_OK, unix.AT_EACCESS).exit = ExitNotExecutable
-		}, "find "+c, unix.SYS_FACCESSAT2, unix.AT_FDCWD, c, unix.F_OK, 0)
+			b.call("run "+c, unix.SYS_FACCESSAT, unix.AT_FDCWD, c, unix.X_OK).exit = ExitNotExecutable
+		}, "find "+c, unix.SYS_FACCESSAT, unix.AT_FDCWD, c, unix.F_OK)
 	}
 	nothing := b.call("find "+s.Argv[0]+" in "+s.Path, unix.SYS_OPENAT, unix.AT_FDCWD, "", unix.O_PATH, 0) // always ENOENT
 	nothing.missing = ExitNotFound

@@ -17,7 +17,8 @@ TEXT ·spawnTable(SB), NOSPLIT, $0-24
 
 	MOVQ 0(R12), DI
 	MOVQ 8(R12), SI
-	MOVQ $435, AX // clone3
+	MOVQ 144(R12), DX
+	MOVQ 136(R12), AX // clone3, or clone
 	SYSCALL
 	TESTQ AX, AX
 	JZ child
@@ -113,6 +114,8 @@ broken:
 	TESTQ $16, BX // unknown
 	JZ fatal
 	CMPQ AX, $-22 // EINVAL
+	JEQ ignored
+	CMPQ AX, $-38 // ENOSYS
 	JNE fatal
 ignored:
 	ADDQ $128, R13

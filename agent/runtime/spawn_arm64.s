@@ -17,7 +17,8 @@ TEXT ·spawnTable(SB), NOSPLIT, $0-24
 
 	MOVD 0(R19), R0
 	MOVD 8(R19), R1
-	MOVD $435, R8 // clone3
+	MOVD 144(R19), R2
+	MOVD 136(R19), R8 // clone3, or clone
 	SVC
 	CBZ R0, child
 
@@ -100,6 +101,8 @@ broken:
 	TBNZ $0, R23, ignored // ignore
 	TBZ $4, R23, fatal // unknown
 	CMN $22, R0 // EINVAL
+	BEQ ignored
+	CMN $38, R0 // ENOSYS
 	BNE fatal
 ignored:
 	ADD $128, R20, R20

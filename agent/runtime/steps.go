@@ -162,8 +162,11 @@ type (
 	keepCaps        struct{ Keep capSet }
 	noNewPrivileges struct{}
 	filterCalls     struct{ Admin bool }
-	closeFiles      struct{ From int }
-	program         struct {
+	closeFiles      struct {
+		From     int
+		OneByOne bool
+	}
+	program struct {
 		Argv  []string
 		Path  string
 		Ready bool
@@ -250,6 +253,9 @@ func (s filterCalls) String() string {
 	return fmt.Sprintf("system call filter: refuse %s ioctl(TIOCSTI); clone3 is absent", list)
 }
 func (s closeFiles) String() string {
+	if s.OneByOne {
+		return fmt.Sprintf("close descriptors from %d up, those that nsrun was given, one by one", s.From)
+	}
 	return fmt.Sprintf("close descriptors from %d up", s.From)
 }
 

@@ -16,7 +16,7 @@ const (
 	flagNonZero                     // zero is a failure (end of file at the gate)
 	flagZero                        // anything but zero is a failure (a poll that must find nothing)
 	flagQuiet                       // fail without a message: the parent has said it already
-	flagUnknown                     // EINVAL is no failure: the kernel doesn't know the call's flag
+	flagUnknown                     // EINVAL and ENOSYS are no failure: the kernel doesn't know the call, or its flag
 )
 
 // op is one system call of the child. The assembly loop knows this layout.
@@ -36,14 +36,15 @@ type op struct {
 
 // table is the child's whole life. The assembly loop knows this layout, too.
 type table struct {
-	clone     unsafe.Pointer
-	cloneSize uint64
+	clone     [2]uint64 // the first arguments of the call cloneNr
 	allMask   uint64
 	oldMask   uint64
 	ops       unsafe.Pointer
 	count     uint64
 	errors    unsafe.Pointer // text of each errno
 	iov       [5]text        // prefix, message, ": ", text of the errno, newline
+	cloneNr   uint64
+	cloneArg2 uint64
 }
 
 // text is a string as writev wants it.
@@ -160,14 +161,13 @@ func (b *builder) call(what string, nr uintptr, args ...any) *op {
 func (o *op) into(b *builder, c *int32) { o.store = pin(b, c) }
 
 // finish lays the collected ops out for the assembly loop.
-func (b *builder) finish(clone *cloneArgs) {
+func (b *builder) finish() {
 	list := make([]text, errnoMax)
 	for i := range list {
 		list[i] = textOf(syscall.Errno(i).Error())
 	}
 	list[0] = textOf("nothing came")
-	b.t.clone = unsafe.Pointer(clone)
-	b.t.cloneSize = uint64(unsafe.Sizeof(*clone))
+	list[unix.ENOSYS] = textOf(unix.ENOSYS.Error() + tooOld)
 	b.t.allMask = ^uint64(0)
 	b.t.ops = unsafe.Pointer(unsafe.SliceData(b.ops))
 	b.t.count = uint64(len(b.ops))
@@ -187,13 +187,43 @@ func spawnTable(t *table) (pid, errno uintptr)
 // start clones the child. The calling goroutine should be locked to its thread
 // and stay so: a parent-death signal follows the thread that cloned.
 func (b *builder) start(clone *cloneArgs) (int, error) {
-	b.finish(clone)
+	b.t.cloneNr, b.t.clone = unix.SYS_CLONE3, [2]uint64{pin(b, clone), uint64(unsafe.Sizeof(*clone))}
+	pid, err := b.spawn()
+	if err == unix.ENOSYS {
+		// Filters hide it more often than kernels lack it, for its flags are out of
+		// their sight.
+		b.asClone(clone)
+		pid, err = b.spawn()
+	}
+	runtime.KeepAlive(b)
+	return pid, err
+}
+
+func (b *builder) spawn() (int, error) {
+	b.finish()
 	syscall.ForkLock.Lock()
 	pid, errno := spawnTable(b.t)
 	syscall.ForkLock.Unlock()
-	runtime.KeepAlive(b)
 	if errno != 0 {
 		return 0, syscall.Errno(errno)
 	}
 	return int(pid), nil
+}
+
+// asClone has the child made by clone(2), which can't take the signal handlers
+// away: the child does so itself, before all else. No signal may find it with
+// Go's, and it takes signals again before execve would do that.
+func (b *builder) asClone(clone *cloneArgs) {
+	b.t.cloneNr = unix.SYS_CLONE
+	b.t.clone = [2]uint64{clone.flags&^cloneClearSighand | clone.exitSignal, 0}
+	b.t.cloneArg2 = clone.pidfd
+	rest := b.ops
+	b.ops = make([]op, 0, len(rest)+sigRTMax)
+	for sig := unix.Signal(1); sig <= sigRTMax; sig++ {
+		if old, err := disposition(sig); err == nil && old > ignored {
+			standard := newAction(0, 0)
+			b.call("forget signal handlers", unix.SYS_RT_SIGACTION, int(sig), pin(b, &standard), 0, 8)
+		}
+	}
+	b.ops = append(b.ops, rest...)
 }

@@ -20,6 +20,7 @@ func TestLayout(t *testing.T) {
 		{"op", unsafe.Sizeof(o), 128}, {"op.args", unsafe.Offsetof(o.args), 8}, {"op.indirect", unsafe.Offsetof(o.indirect), 56},
 		{"op.flags", unsafe.Offsetof(o.flags), 64}, {"op.store", unsafe.Offsetof(o.store), 72}, {"op.skip", unsafe.Offsetof(o.skip), 80},
 		{"op.msg", unsafe.Offsetof(o.msg), 88}, {"op.exit", unsafe.Offsetof(o.exit), 104}, {"op.missing", unsafe.Offsetof(o.missing), 112},
+		{"table.cloneNr", unsafe.Offsetof(tab.cloneNr), 136}, {"table.cloneArg2", unsafe.Offsetof(tab.cloneArg2), 144},
 		{"table.allMask", unsafe.Offsetof(tab.allMask), 16}, {"table.oldMask", unsafe.Offsetof(tab.oldMask), 24},
 		{"table.ops", unsafe.Offsetof(tab.ops), 32}, {"table.errors", unsafe.Offsetof(tab.errors), 48}, {"table.iov", unsafe.Offsetof(tab.iov), 56},
 		{"flagIgnore", uintptr(flagIgnore), 1}, {"flagNonZero", uintptr(flagNonZero), 2}, {"flagZero", uintptr(flagZero), 4},

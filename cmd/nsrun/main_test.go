@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	main := func(name string) func() {
 		return func() { os.Exit(run(append([]string{name}, os.Args[1:]...), os.Stdout, os.Stderr)) }
 	}
-	testscript.Main(m, map[string]func(){"nsrun": main("nsrun"), "docker": main("docker")})
+	testscript.Main(m, map[string]func(){"nsrun": main("nsrun"), "docker": main("docker"), "without": without})
 }
 
 // needRoot fails a test that makes name-spaces: CI is root, and a test that is

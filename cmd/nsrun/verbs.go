@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -261,13 +262,23 @@ func (a *app) info(args []string) error {
 	if !h.Root {
 		ids = "one, the caller's own (no root)"
 	}
-	layers := "by descriptor"
-	if h.LayersByPath {
-		layers = "by path (by descriptor from Linux 6.15 on)"
+	fmt.Fprintf(a.stdout, "Version: %s\nContainers: %d\n Running: %d\n Stopped: %d\nKernel: %s\nNetworks: none (default: loopback only), host\nIds: %s\n",
+		version, len(all), running, len(all)-running, unix.ByteSliceToString(uts.Release[:]), ids)
+	return a.features()
+}
+
+// features prints what this machine can do, and what is done where it can't.
+func (a *app) features() error {
+	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "\nTRIED OUT\tWORKS\tINSTEAD, OR WHICH")
+	for _, f := range a.dir.Features() {
+		works := "no"
+		if f.Works {
+			works = "yes"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", f.Name, works, f.Note)
 	}
-	fmt.Fprintf(a.stdout, "Version: %s\nContainers: %d\n Running: %d\n Stopped: %d\nKernel: %s\nOverlay layers: %s\nNetworks: none (default: loopback only), host\nIds: %s\n",
-		version, len(all), running, len(all)-running, unix.ByteSliceToString(uts.Release[:]), layers, ids)
-	return nil
+	return w.Flush()
 }
 
 func (a *app) help(args []string) error {
