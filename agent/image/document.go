@@ -77,7 +77,7 @@ func ParseDocument(data []byte, contentType string) (*Document, error) {
 		Layers        []Descriptor `json:"layers"`
 	}
 	if err := json.Unmarshal(data, &raw); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("can't be read: %w", err)
 	}
 	if raw.SchemaVersion != 2 {
 		return nil, fmt.Errorf("has schema version %d; only 2 is understood: push it again with a current tool", raw.SchemaVersion)
@@ -97,7 +97,7 @@ func (d *Document) checkKind(keys map[string]bool, contentType string) error {
 			d.MediaType = contentType
 		}
 		if d.MediaType != contentType {
-			return fmt.Errorf("calls itself %s but was delivered as %s", d.MediaType, contentType)
+			return fmt.Errorf("calls itself %q but was delivered as %s", d.MediaType, contentType)
 		}
 	}
 	isIndex, isManifest := keys["manifests"], keys["layers"] || keys["config"]
@@ -141,6 +141,9 @@ func (d *Document) checkDescriptors() error {
 			return fmt.Errorf("%s has a negative size", desc.Digest)
 		}
 	}
+	if err := d.checkTypes(); err != nil {
+		return err
+	}
 	if len(d.Layers) > LayersMax {
 		return fmt.Errorf("has %d layers; at most %d can be stacked", len(d.Layers), LayersMax)
 	}
@@ -158,7 +161,7 @@ func topLevelKeys(data []byte) (map[string]bool, error) {
 	for dec.More() {
 		token, err := dec.Token()
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("can't be read: %w", err)
 		}
 		key, _ := token.(string)
 		if keys[key] {
@@ -172,11 +175,11 @@ func topLevelKeys(data []byte) (map[string]bool, error) {
 		keys[key] = true
 		var skip json.RawMessage
 		if err := dec.Decode(&skip); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("can't be read: %w", err)
 		}
 	}
 	if _, err := dec.Token(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("can't be read: %w", err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, errors.New("has something after its end")

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +18,9 @@ import (
 type Session struct {
 	store *Store
 	lock  *fileLock
+
+	mu   sync.Mutex
+	made []string // what is new by us, below the store's directory: see Undo
 }
 
 // Begin opens a session, waiting while a removal is under way. The caller closes it.
@@ -57,6 +61,7 @@ func (x *Session) PutBlob(data []byte) (Digest, error) {
 	if err := x.store.writeFile(x.store.blobPath(d), data); err != nil {
 		return "", fmt.Errorf("keep blob %s: %w", d, err)
 	}
+	x.remember(x.store.blobPath(d))
 	return d, nil
 }
 
@@ -100,7 +105,11 @@ func (x *Session) Layer(ctx context.Context, diffID Digest, fill func(Fresh) err
 	if err := fill(fresh); err != nil {
 		return false, err
 	}
-	return true, s.settle(fresh, diffID)
+	if err := s.settle(fresh, diffID); err != nil {
+		return true, err
+	}
+	x.remember(s.LayerDir(diffID))
+	return true, nil
 }
 
 // settle moves a finished layer to its place. All of it reaches the disk before

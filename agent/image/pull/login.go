@@ -13,7 +13,7 @@ import (
 
 // CheckLogin asks the registry at host whether it knows user by that password.
 func CheckLogin(ctx context.Context, host, user, password string, registries *image.Registries) error {
-	h := newHosts(registries)
+	h := newHosts(registries, stallTimeout)
 	defer h.close()
 	// Any repository will do: without a scope some registries give out tokens to anybody.
 	src := image.Source{Host: host, Repository: "library/busybox"}

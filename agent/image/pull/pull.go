@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
@@ -20,8 +21,10 @@ type Config struct {
 	Keychain     authn.Keychain    // nil: docker's and podman's files of logins
 	Platform     image.Platform    // zero: this machine's
 	Limits       unpack.Limits
-	LayersAtOnce int       // 0: 4
-	Progress     io.Writer // gets a line for each step; nil: silence
+	LayersAtOnce int // 0: 4
+	// Stall ends a transfer that brings less than 4 KiB in that time; 0: a minute.
+	Stall    time.Duration
+	Progress io.Writer // gets a line for each step; nil: silence
 }
 
 // Puller fetches images. It may be used by several goroutines at once.
@@ -49,7 +52,10 @@ func New(cfg Config) *Puller {
 	if cfg.Progress == nil {
 		cfg.Progress = io.Discard
 	}
-	return &Puller{cfg: cfg, hosts: newHosts(cfg.Registries)}
+	if cfg.Stall == 0 {
+		cfg.Stall = stallTimeout
+	}
+	return &Puller{cfg: cfg, hosts: newHosts(cfg.Registries, cfg.Stall)}
 }
 
 // Close lets go of idle connections.
@@ -86,7 +92,11 @@ func (p *Puller) Pull(ctx context.Context, ref string) (img *image.Image, fresh 
 		}
 		failed = append(failed, explain(err, r, src, p.cfg.Registries))
 	}
-	return nil, false, fmt.Errorf("pull %s: %w", ref, errors.Join(failed...))
+	err = errors.Join(failed...)
+	if !interrupted(err) {
+		session.Undo()
+	}
+	return nil, false, fmt.Errorf("pull %s: %w", ref, err)
 }
 
 func (p *Puller) say(format string, args ...any) {
@@ -167,11 +177,15 @@ func (p *Puller) find(ctx context.Context, session *image.Session, from *reposit
 		return chosen{}, err
 	}
 	data, doc, err = from.document(ctx, desc.Digest.String(), desc.Digest)
-	if err != nil {
+	switch {
+	case err != nil:
 		return chosen{}, err
-	}
-	if doc.IsIndex() {
+	case doc.IsIndex():
 		return chosen{}, fmt.Errorf("%s is a list within a list; that is not supported", desc.Digest)
+	case int64(len(data)) != desc.Size:
+		return chosen{}, fmt.Errorf("manifest: %w: %s has %d bytes, its list says %d", image.ErrMismatch, desc.Digest, len(data), desc.Size)
+	case desc.MediaType != "" && desc.MediaType != doc.MediaType:
+		return chosen{}, fmt.Errorf("manifest %s calls itself %q, its list calls it %q", desc.Digest, doc.MediaType, desc.MediaType)
 	}
 	if _, err := session.PutBlob(data); err != nil {
 		return chosen{}, err

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -33,6 +34,8 @@ import (
 // fixture is a registry over TLS, a store, and what was asked of the one for the other.
 type fixture struct {
 	t      *testing.T
+	stall  time.Duration // of pullers; 0: their own
+	login  authn.Authenticator
 	server *httptest.Server
 	conf   string // registries.conf
 	store  *image.Store
@@ -41,6 +44,7 @@ type fixture struct {
 	asked  []string
 	change func(path string, body []byte) []byte // what the registry lies
 	answer func(w http.ResponseWriter, r *http.Request) bool
+	inner  func(w http.ResponseWriter, r *http.Request) bool // in the place of the registry
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -65,7 +69,15 @@ func newFixture(t *testing.T) *fixture {
 
 func (f *fixture) host() string { return f.server.Listener.Addr().String() }
 
-func (f *fixture) spy(inner http.Handler) http.Handler {
+func (f *fixture) spy(registry http.Handler) http.Handler {
+	inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		instead := f.inner
+		f.mu.Unlock()
+		if instead == nil || !instead(w, r) {
+			registry.ServeHTTP(w, r)
+		}
+	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		if r.Header.Get("User-Agent") != "" && strings.Contains(r.UserAgent(), "nsrun") {
@@ -116,7 +128,7 @@ func (f *fixture) puller(platform image.Platform) *Puller {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	p := New(Config{Store: f.store, Registries: registries, Keychain: authn.NewMultiKeychain(), Platform: platform})
+	p := New(Config{Store: f.store, Registries: registries, Keychain: f.keychain(), Platform: platform, Stall: f.stall})
 	f.t.Cleanup(p.Close)
 	return p
 }
@@ -124,6 +136,13 @@ func (f *fixture) puller(platform image.Platform) *Puller {
 func (f *fixture) pull(ref string) (*image.Image, bool, error) {
 	f.t.Helper()
 	return f.puller(image.Platform{}).Pull(f.t.Context(), ref)
+}
+
+func (f *fixture) keychain() authn.Keychain {
+	if f.login != nil {
+		return one{f.login}
+	}
+	return authn.NewMultiKeychain()
 }
 
 func (f *fixture) options() []remote.Option {

@@ -2,6 +2,7 @@ package pull
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,12 +17,16 @@ import (
 	"github.com/clusterd/clusterd/agent/image"
 )
 
-// stallTimeout ends a transfer that brings nothing any more.
-const stallTimeout = 60 * time.Second
+// errNoBlob says that an image's registry has not all of it.
+var errNoBlob = errors.New("is not there")
+
+// errStalled says that a registry fell silent, or nearly.
+var errStalled = errors.New("no progress")
 
 // repository is one of a registry, with whatever login it wants.
 type repository struct {
 	client *http.Client
+	stall  time.Duration
 	base   url.URL // …/v2/<repository>
 }
 
@@ -45,7 +50,7 @@ func connect(ctx context.Context, src image.Source, h *hosts, keychain authn.Key
 		return nil, err
 	}
 	return &repository{
-		client: &http.Client{Transport: rt},
+		client: &http.Client{Transport: rt}, stall: h.stall,
 		// The transport puts in http where that is what the host speaks.
 		base: url.URL{Scheme: "https", Host: registry.RegistryStr(), Path: "/v2/" + src.Repository},
 	}, nil
@@ -92,7 +97,7 @@ func (r *repository) document(ctx context.Context, what string, want image.Diges
 		return nil, nil, err
 	}
 	acceptDocuments(req)
-	ctx, cancel := context.WithTimeout(ctx, stallTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, r.stall, fmt.Errorf("%w: manifest %s: not there within %s", errStalled, what, r.stall))
 	defer cancel()
 	resp, err := r.client.Do(req.WithContext(ctx))
 	if err != nil {
@@ -103,8 +108,13 @@ func (r *repository) document(ctx context.Context, what string, want image.Diges
 		return nil, nil, err
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, image.DocumentBytesMax+1))
-	if err != nil {
-		return nil, nil, err
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, nil, context.Cause(ctx)
+	case err != nil:
+		return nil, nil, transferError{fmt.Errorf("manifest %s: %w", what, err)}
+	case len(data) > image.DocumentBytesMax:
+		return nil, nil, fmt.Errorf("manifest %s has more than %d bytes", what, image.DocumentBytesMax)
 	}
 	if want != "" {
 		if err := want.Verify(data); err != nil {
@@ -127,58 +137,30 @@ func (r *repository) smallBlob(ctx context.Context, desc image.Descriptor) ([]by
 	defer body.Close()
 	data, err := io.ReadAll(io.LimitReader(body, desc.Size+1))
 	if err != nil {
-		return nil, err
+		return nil, transferError{fmt.Errorf("%s: %w", desc.Digest, err)}
+	}
+	if int64(len(data)) != desc.Size {
+		return nil, fmt.Errorf("%w: %s hasn't the %d bytes it should have", image.ErrMismatch, desc.Digest, desc.Size)
 	}
 	return data, desc.Digest.Verify(data)
 }
 
-// blob begins to fetch a blob. Reading fails when nothing comes for stallTimeout.
+// blob begins to fetch a blob. The caller reads no more of it than it should have.
 func (r *repository) blob(ctx context.Context, d image.Digest) (io.ReadCloser, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	req, err := r.request(ctx, http.MethodGet, "blobs", d.String())
+	req, err := r.request(context.WithValue(ctx, blobRequest{}, true), http.MethodGet, "blobs", d.String())
 	if err != nil {
-		cancel(nil)
 		return nil, err
 	}
 	resp, err := r.client.Do(req)
-	if err == nil {
-		err = transport.CheckError(resp, http.StatusOK)
-	}
 	if err != nil {
-		if resp != nil {
-			resp.Body.Close()
-		}
-		cancel(nil)
 		return nil, err
 	}
-	stalled := fmt.Errorf("%s sent nothing for %s", r.base.Host, stallTimeout)
-	return &body{
-		ReadCloser: resp.Body, ctx: ctx, cancel: cancel,
-		timer: time.AfterFunc(stallTimeout, func() { cancel(stalled) }),
-	}, nil
-}
-
-type body struct {
-	io.ReadCloser
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if n > 0 {
-		b.timer.Reset(stallTimeout)
+	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusNotFound {
+			return nil, fmt.Errorf("blob %s %w", d, errNoBlob)
+		}
+		return nil, err
 	}
-	if err != nil && err != io.EOF && b.ctx.Err() != nil {
-		err = context.Cause(b.ctx)
-	}
-	return n, err
-}
-
-func (b *body) Close() error {
-	b.timer.Stop()
-	err := b.ReadCloser.Close()
-	b.cancel(nil)
-	return err
+	return resp.Body, nil
 }

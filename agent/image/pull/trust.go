@@ -28,13 +28,14 @@ var errPlaintext = errors.New("without TLS")
 // after redirections: what is conceded to one host holds for no other.
 type hosts struct {
 	registries *image.Registries
+	stall      time.Duration
 
 	mu         sync.Mutex
 	transports map[image.Trust]*http.Transport
 }
 
-func newHosts(registries *image.Registries) *hosts {
-	return &hosts{registries: registries, transports: map[image.Trust]*http.Transport{}}
+func newHosts(registries *image.Registries, stall time.Duration) *hosts {
+	return &hosts{registries: registries, stall: stall, transports: map[image.Trust]*http.Transport{}}
 }
 
 func (h *hosts) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -46,7 +47,7 @@ func (h *hosts) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.RoundTrip(req)
+	return roundTrip(t, req, h.stall)
 }
 
 func (h *hosts) transport(trust image.Trust) (*http.Transport, error) {
@@ -71,11 +72,13 @@ func (h *hosts) transport(trust image.Trust) (*http.Transport, error) {
 		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   dialTimeout,
-		ResponseHeaderTimeout: answerTimeout,
-		IdleConnTimeout:       idleTimeout,
-		MaxIdleConnsPerHost:   connectionsMax,
-		DisableCompression:    true, // digests are of what is sent
-		ForceAttemptHTTP2:     true,
+		ResponseHeaderTimeout: min(answerTimeout, h.stall),
+
+		MaxResponseHeaderBytes: headerBytesMax,
+		IdleConnTimeout:        idleTimeout,
+		MaxIdleConnsPerHost:    connectionsMax,
+		DisableCompression:     true, // digests are of what is sent
+		ForceAttemptHTTP2:      true,
 	}
 	h.transports[trust] = t
 	return t, nil
