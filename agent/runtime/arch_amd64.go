@@ -2,6 +2,8 @@ package runtime
 
 import "golang.org/x/sys/unix"
 
+const elfMachine = 62
+
 const auditArch = unix.AUDIT_ARCH_X86_64
 
 // sigaction is the kernel's struct.

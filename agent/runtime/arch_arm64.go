@@ -2,6 +2,8 @@ package runtime
 
 import "golang.org/x/sys/unix"
 
+const elfMachine = 183
+
 const auditArch = unix.AUDIT_ARCH_AARCH64
 
 // sigaction is the kernel's struct, which has its own way to end a handler.

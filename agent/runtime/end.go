@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -29,6 +30,18 @@ func waitChild(pid int) syscall.WaitStatus {
 // container: the kernel drops what such a process neither catches nor has
 // blocked, to take it up by sigwait.
 func deaf(pid int, sig unix.Signal) bool {
+	return !waitsForSignals(pid) && drops(pid, sig) && !waitsForSignals(pid)
+}
+
+// waitsForSignals reports whether a process is in sigwait or one of its kin, as
+// an init is. For that time the kernel shows what it waits for as not blocked.
+func waitsForSignals(pid int) bool {
+	data, err := readFile("/proc/" + strconv.Itoa(pid) + "/syscall")
+	number, _, _ := strings.Cut(string(data), " ")
+	return err == nil && number == strconv.Itoa(unix.SYS_RT_SIGTIMEDWAIT)
+}
+
+func drops(pid int, sig unix.Signal) bool {
 	bit := uint64(1) << (sig - 1)
 	for _, key := range []string{"SigCgt", "SigBlk"} {
 		value, err := statusLine(strconv.Itoa(pid), key)

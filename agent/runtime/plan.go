@@ -219,6 +219,9 @@ func (p *Plan) childSteps(host Host) {
 	if !s.Stdin && !p.HandOver { // systemd's StandardInput= is what the unit asked for
 		add(emptyStdin{})
 	}
+	if s.Init {
+		add(makeInit{})
+	}
 	if len(s.Ulimits) > 0 {
 		add(setLimits{s.Ulimits})
 	}
@@ -229,7 +232,7 @@ func (p *Plan) childSteps(host Host) {
 	if !p.HandOver {
 		add(dieWithParent{Again: true})
 	}
-	add(closeFiles{3 + s.ListenFDs, host.CloseOneByOne}, program{Argv: s.Argv, Path: env(s.Env, "PATH"), Ready: p.HandOver && s.Notify == ""})
+	add(closeFiles{3 + s.ListenFDs, host.CloseOneByOne}, program{Argv: s.Argv, Path: env(s.Env, "PATH"), Ready: p.HandOver && s.Notify == "", Init: p.initName()})
 }
 
 // ownTrees lets the child clone what the parent can't send: without root only

@@ -96,6 +96,11 @@ func (s program) run(b *builder, in *inputs, file string, argv, envp uint64) {
 		b.call("tell systemd "+ready, unix.SYS_SENDTO, in.notify, ready, len(ready), unix.MSG_NOSIGNAL, 0, 0)
 	}
 	b.call("take signals again", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, pin(b, &b.t.oldMask), 0, 8)
+	if s.Init != "" {
+		argv := b.vector(append([]string{s.Init, file}, s.Argv...))
+		b.call("run init", unix.SYS_EXECVEAT, b.cell("init"), "", argv, envp, unix.AT_EMPTY_PATH)
+		return
+	}
 	exec := b.call("run "+file, unix.SYS_EXECVE, file, argv, envp)
 	exec.exit, exec.missing = ExitNotExecutable, ExitNotFound
 }

@@ -170,6 +170,7 @@ type (
 		Argv  []string
 		Path  string
 		Ready bool
+		Init  string // what init is called, which is to run the program; empty: none
 	}
 )
 
@@ -267,6 +268,9 @@ func (s program) String() string {
 	text += ": not there is exit 127, not executable 126"
 	if s.Ready {
 		text += "; tell systemd READY=1"
+	}
+	if s.Init != "" {
+		return text + "; execve init, to run it"
 	}
 	return text + "; execve"
 }

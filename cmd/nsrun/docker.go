@@ -15,6 +15,7 @@ import (
 // dockerFlags are those of run that came with docker and are wanted seldom.
 func dockerFlags(o *runOptions) []flag {
 	return []flag{
+		{long: "init", set: boolean(&o.spec.Init), about: "have a first process that reaps what ends and passes signals on"},
 		{long: "ulimit", text: o.ulimit, arg: "NAME=SOFT[:HARD]", about: "a limit of setrlimit(2), such as nofile=1024:4096 (default: the unit's)"},
 		{long: "oom-score-adj", text: o.oomScore, arg: "N", about: "how soon the kernel kills it when memory runs out, -1000 to 1000"},
 		{long: "ipc", text: o.ipc, arg: "private|none|host", about: "shared memory and queues: its own (default), no /dev/shm, or the machine's"},

@@ -121,7 +121,6 @@ func refused() []flag {
 		{long: "tty", short: 't', why: "no terminals yet; leave it out (-i passes standard input on)"},
 		{long: "privileged", why: "there is none; name what it needs: --cap-add, --userns=host, --volume"},
 		{long: "publish-all", short: 'P', why: "ports come with the bridge network, " + later + "; use --network=host"},
-		{long: "init", why: later + "; run a program that reaps, such as tini, as the first one"},
 	}
 	flags = append(flags, unitFlags()...)
 	flags = append(flags, laterFlags()...)
@@ -475,7 +474,7 @@ func (o *runOptions) fromSystemd() (err error) {
 		s.Env = runtime.SetEnv(s.Env, "NOTIFY_SOCKET", runtime.NotifySocket)
 		if usec := os.Getenv("WATCHDOG_USEC"); usec != "" {
 			s.Env = runtime.SetEnv(s.Env, "WATCHDOG_USEC", usec)
-			s.Env = runtime.SetEnv(s.Env, "WATCHDOG_PID", "1")
+			s.Env = runtime.SetEnv(s.Env, "WATCHDOG_PID", o.programPID())
 		}
 	}
 	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
@@ -487,11 +486,20 @@ func (o *runOptions) fromSystemd() (err error) {
 	}
 	s.ListenFDs = n
 	s.Env = runtime.SetEnv(s.Env, "LISTEN_FDS", strconv.Itoa(n))
-	s.Env = runtime.SetEnv(s.Env, "LISTEN_PID", "1")
+	s.Env = runtime.SetEnv(s.Env, "LISTEN_PID", o.programPID())
 	if names := os.Getenv("LISTEN_FDNAMES"); names != "" {
 		s.Env = runtime.SetEnv(s.Env, "LISTEN_FDNAMES", names)
 	}
 	return nil
+}
+
+// programPID is the program's own id inside: it is the first process, or what init
+// makes first.
+func (o *runOptions) programPID() string {
+	if o.spec.Init {
+		return "2"
+	}
+	return "1"
 }
 
 // ownUnit returns the systemd service this process runs in, by its cgroup.
