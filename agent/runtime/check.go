@@ -49,7 +49,7 @@ func check(s *Spec, host Host) error {
 	if s.Hostname == "" && len(s.ID) >= 12 {
 		s.Hostname = s.ID[:12]
 	}
-	if err := errors.Join(checkShared(s, host), checkLimits(s)); err != nil {
+	if err := errors.Join(checkShared(s, host), checkLimits(s), s.checkSecurity()); err != nil {
 		return err
 	}
 	if err := checkMounts(s); err != nil {

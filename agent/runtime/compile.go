@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/clusterd/clusterd/agent/runtime/seccomp"
 	"github.com/clusterd/clusterd/agent/runtime/startlimit"
 )
 
@@ -21,6 +22,7 @@ type inputs struct {
 	files  map[string]string // of etcFiles
 	env    []string          // the program's
 	notify int               // socket connected to systemd, or -1
+	filter *seccomp.Filter   // in place of the built-in one
 	gate   int               // the child's end of the gate
 	far    int               // the parent's end, which the child must not hold open
 	mail   *mail             // what comes through the gate
@@ -387,6 +389,14 @@ func (s keepCaps) compile(b *builder, in *inputs) {
 	o := b.call("set capabilities", unix.SYS_CAPSET, pin(b, header), pin(b, data))
 	o.flags, o.skip = flagIgnore, 1
 	b.call("clear capabilities", unix.SYS_CAPSET, pin(b, header), pin(b, none))
+}
+
+func (s enterAppArmor) compile(b *builder, in *inputs) {
+	// Through our own procfs, as for settings: the image's /proc may be anything.
+	what, line, c := s.String(), "exec "+s.Profile, b.cell("label")
+	b.call(what, unix.SYS_OPENAT, b.cell("proc"), "self/attr/apparmor/exec", unix.O_WRONLY|unix.O_CLOEXEC).into(b, c)
+	b.call(what+": is it loaded? See aa-status", unix.SYS_WRITE, c, line, len(line))
+	b.call(what, unix.SYS_CLOSE, c)
 }
 
 func (s noNewPrivileges) compile(b *builder, in *inputs) {

@@ -1,112 +1,211 @@
 package runtime
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
-	"slices"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/clusterd/clusterd/agent/runtime/seccomp"
 )
 
-// refusedCalls answer EPERM in every container: they act on the whole machine,
-// or open parts of the kernel in which a user name-space has often been the way
-// out. The full allow-list is to replace this.
-var refusedCalls = map[string]uint32{
-	"acct": unix.SYS_ACCT, "add_key": unix.SYS_ADD_KEY, "bpf": unix.SYS_BPF,
-	"clock_settime": unix.SYS_CLOCK_SETTIME, "delete_module": unix.SYS_DELETE_MODULE,
-	"finit_module": unix.SYS_FINIT_MODULE, "fsconfig": unix.SYS_FSCONFIG, "fsmount": unix.SYS_FSMOUNT,
-	"fsopen": unix.SYS_FSOPEN, "fspick": unix.SYS_FSPICK, "init_module": unix.SYS_INIT_MODULE,
-	"io_uring_setup": unix.SYS_IO_URING_SETUP, "kexec_load": unix.SYS_KEXEC_LOAD, "keyctl": unix.SYS_KEYCTL,
-	"mount": unix.SYS_MOUNT, "mount_setattr": unix.SYS_MOUNT_SETATTR, "move_mount": unix.SYS_MOVE_MOUNT,
-	"open_by_handle_at": unix.SYS_OPEN_BY_HANDLE_AT, "open_tree": unix.SYS_OPEN_TREE,
-	"perf_event_open": unix.SYS_PERF_EVENT_OPEN, "pivot_root": unix.SYS_PIVOT_ROOT,
-	"quotactl": unix.SYS_QUOTACTL, "request_key": unix.SYS_REQUEST_KEY, "setns": unix.SYS_SETNS,
-	"swapoff": unix.SYS_SWAPOFF, "swapon": unix.SYS_SWAPON, "umount2": unix.SYS_UMOUNT2,
-	"unshare": unix.SYS_UNSHARE, "userfaultfd": unix.SYS_USERFAULTFD,
+// SeccompUnconfined as a profile is no system call filter at all.
+const SeccompUnconfined = "unconfined"
+
+// Security is what a container's processes are kept from, beside capabilities.
+// A record keeps it for processes that join the container later: [Dir.savedFilter]
+// and lockDown give those what the first one got.
+type Security struct {
+	// Seccomp names the system call filter: empty is the built-in one, then
+	// SeccompUnconfined, or a file with a profile of docker's, absolute. In a
+	// record it is the compiled filter's name in place of the file's.
+	Seccomp       string `json:"seccomp,omitempty"`
+	NewPrivileges bool   `json:"new_privileges,omitempty"` // setuid programs and file capabilities count
+	AppArmor      string `json:"apparmor,omitempty"`       // profile to enter, of those the machine has loaded
 }
 
-// adminCalls of these are allowed to a container that was given SYS_ADMIN.
-var adminCalls = []string{
-	"fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree", "pivot_root",
-	"setns", "umount2", "unshare",
+// lockDown are the steps, the last before a program is looked for, by which a
+// process gives up what the program must not have. The caller is root of the
+// name-space it is in.
+func (s Security) lockDown(caps capSet, user becomeUser) []Step {
+	drop := []Step{dropBounding{caps}, user, keepCaps{caps}}
+	filter := []Step{filterCalls{Caps: caps, Profile: s.Seccomp, First: s.NewPrivileges}}
+	if s.Seccomp == SeccompUnconfined {
+		filter = nil
+	}
+	if s.NewPrivileges {
+		// The kernel takes a filter from who can't gain privileges or has them all:
+		// so it comes first, and must let by what follows.
+		return append(filter, drop...)
+	}
+	return append(append(drop, noNewPrivileges{}), filter...)
 }
 
-// refused returns the names of the calls to refuse, sorted.
-func (s filterCalls) refused() []string {
-	var names []string
-	for name := range refusedCalls {
-		if !s.Admin || !slices.Contains(adminCalls, name) {
-			names = append(names, name)
-		}
+func (s filterCalls) String() string {
+	if s.Profile != "" {
+		return "system call filter: profile " + s.Profile
 	}
-	slices.Sort(names)
-	return names
-}
-
-// BPF, as seccomp(2) has it.
-const (
-	bpfLoad    = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-	bpfEqual   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-	bpfAtLeast = unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K
-	bpfBits    = unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K
-	bpfReturn  = unix.BPF_RET | unix.BPF_K
-
-	dataNr, dataArch, dataArg0, dataArg1 = 0, 4, 16, 24 // offsets in struct seccomp_data
-
-	refuse = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
-	absent = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
-)
-
-// callFilter is the program the kernel runs at each of the container's system calls.
-func (s filterCalls) program() []unix.SockFilter {
-	at := func(code uint16, k uint32, yes, no uint8) unix.SockFilter {
-		return unix.SockFilter{Code: code, K: k, Jt: yes, Jf: no}
+	text := "system call filter: " + seccomp.BuiltinName
+	if open := capSet(seccomp.Concerns(uint64(s.Caps))); open != 0 {
+		text += ", with what " + open.String() + " opens"
 	}
-	newUser := uint32(unix.CLONE_NEWUSER)
-	if s.Admin {
-		newUser = 0
-	}
-	f := []unix.SockFilter{
-		at(bpfLoad, dataArch, 0, 0),
-		at(bpfEqual, auditArch, 1, 0),
-		at(bpfReturn, unix.SECCOMP_RET_KILL_PROCESS, 0, 0),
-		at(bpfLoad, dataNr, 0, 0),
-		// amd64's second numbering (x32) would slip past the numbers below.
-		at(bpfAtLeast, 0x40000000, 0, 1),
-		at(bpfReturn, absent, 0, 0),
-		// clone3's flags lie in memory, out of sight; without it libc uses clone.
-		at(bpfEqual, unix.SYS_CLONE3, 0, 1),
-		at(bpfReturn, absent, 0, 0),
-		at(bpfEqual, unix.SYS_CLONE, 0, 4),
-		at(bpfLoad, dataArg0, 0, 0),
-		at(bpfBits, newUser, 0, 1),
-		at(bpfReturn, refuse, 0, 0),
-		at(bpfReturn, unix.SECCOMP_RET_ALLOW, 0, 0),
-		at(bpfEqual, unix.SYS_IOCTL, 0, 4),
-		at(bpfLoad, dataArg1, 0, 0),
-		at(bpfEqual, unix.TIOCSTI, 0, 1),
-		at(bpfReturn, refuse, 0, 0),
-		at(bpfReturn, unix.SECCOMP_RET_ALLOW, 0, 0),
-	}
-	var numbers []uint32
-	for _, name := range s.refused() {
-		numbers = append(numbers, refusedCalls[name])
-	}
-	for i, nr := range numbers {
-		f = append(f, at(bpfEqual, nr, uint8(len(numbers)-i), 0))
-	}
-	return append(f, at(bpfReturn, unix.SECCOMP_RET_ALLOW, 0, 0), at(bpfReturn, refuse, 0, 0))
+	return text + "; other calls answer EPERM, newer ones ENOSYS, those of foreign architectures kill"
 }
 
 func (s filterCalls) compile(b *builder, in *inputs) {
-	f := s.program()
-	raw := make([]byte, 0, len(f)*unix.SizeofSockFilter)
-	for _, ins := range f {
+	f := in.filter
+	if f == nil {
+		f = seccomp.Builtin(uint64(s.Caps))
+	}
+	prog := make([]byte, 16) // struct sock_fprog
+	binary.NativeEndian.PutUint16(prog, uint16(len(f.Code)))
+	binary.NativeEndian.PutUint64(prog[8:], b.bytes(filterBytes(f.Code)))
+	at := b.bytes(prog)
+	set := func() {
+		b.call("set the system call filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uint64(f.Flags), at)
+	}
+	if s.First {
+		set()
+		return
+	}
+	// When the program is found: a filter somebody wrote years ago may not let by
+	// what finding it takes.
+	b.seal = set
+}
+
+// filterBytes are a filter's instructions as the kernel reads them.
+func filterBytes(code []unix.SockFilter) []byte {
+	raw := make([]byte, 0, len(code)*unix.SizeofSockFilter)
+	for _, ins := range code {
 		raw = binary.NativeEndian.AppendUint16(raw, ins.Code)
 		raw = append(raw, ins.Jt, ins.Jf)
 		raw = binary.NativeEndian.AppendUint32(raw, ins.K)
 	}
-	prog := make([]byte, 16) // struct sock_fprog
-	binary.NativeEndian.PutUint16(prog, uint16(len(f)))
-	binary.NativeEndian.PutUint64(prog[8:], b.bytes(raw))
-	b.call("set the system call filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, b.bytes(prog))
+	return raw
+}
+
+// profileMax bounds a profile's file, in bytes; moby's has 18,000.
+const profileMax = 1 << 20
+
+// profileFilter returns the filter of a profile in a file, and its name for a
+// record. It is compiled once and kept, under a name that says what of: so a
+// file that changes is a new filter, and a container that runs keeps its own.
+func (d *Dir) profileFilter(file string, caps capSet) (f *seccomp.Filter, name string, err error) {
+	text, err := readProfile(file)
+	if err != nil {
+		return nil, "", fmt.Errorf("--security-opt=seccomp=%s: %w", file, err)
+	}
+	var uname unix.Utsname
+	if err := unix.Uname(&uname); err != nil {
+		return nil, "", fmt.Errorf("uname: %w", err)
+	}
+	release := unix.ByteSliceToString(uname.Release[:])
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%d %s %x\n", seccomp.Revision, release, uint64(caps))
+	sum.Write(text)
+	name = hex.EncodeToString(sum.Sum(nil))
+	if f, err = d.savedFilter(name); err == nil {
+		return f, name, nil
+	}
+	profile, err := seccomp.Parse(text)
+	if err == nil {
+		f, err = profile.Compile(seccomp.Target{Kernel: release, Has: func(c string) bool {
+			n, ok := capNumber(c)
+			return ok && caps.has(n)
+		}})
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("--security-opt=seccomp=%s: %w", file, err)
+	}
+	return f, name, d.saveFilter(name, f)
+}
+
+func readProfile(file string) ([]byte, error) {
+	info, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, errors.New("no such file; name one with a profile of docker's, or write unconfined or builtin")
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular() || info.Size() > profileMax:
+		return nil, fmt.Errorf("must be a file of at most %d bytes", profileMax)
+	}
+	return readFile(file)
+}
+
+func (d *Dir) filterFile(name string) string { return filepath.Join(d.data, "seccomp", name) }
+
+// savedFilter returns the filter that a record names; nil is the built-in one,
+// or none where that is the record's. Other processes of a container get it so.
+func (d *Dir) savedFilter(name string) (*seccomp.Filter, error) {
+	if name == "" || name == SeccompUnconfined {
+		return nil, nil
+	}
+	data, err := readFile(d.filterFile(name))
+	if err != nil {
+		return nil, err
+	}
+	const flagsSize = 4
+	if len(data) < flagsSize+unix.SizeofSockFilter || (len(data)-flagsSize)%unix.SizeofSockFilter != 0 {
+		return nil, fmt.Errorf("read %s: %d bytes are no filter", d.filterFile(name), len(data))
+	}
+	f := &seccomp.Filter{Flags: binary.NativeEndian.Uint32(data)}
+	for data = data[flagsSize:]; len(data) > 0; data = data[unix.SizeofSockFilter:] {
+		f.Code = append(f.Code, unix.SockFilter{
+			Code: binary.NativeEndian.Uint16(data), Jt: data[2], Jf: data[3], K: binary.NativeEndian.Uint32(data[4:]),
+		})
+	}
+	return f, nil
+}
+
+// filtersMax is how many compiled profiles are kept beside those in use.
+const filtersMax = 64
+
+// saveFilter keeps a compiled profile. Those that no container has are dropped
+// when there are too many: they would only have to be compiled again.
+func (d *Dir) saveFilter(name string, f *seccomp.Filter) error {
+	dir := filepath.Join(d.data, "seccomp")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	kept, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if len(kept) >= filtersMax {
+		all, err := d.List()
+		if err != nil {
+			return err
+		}
+		used := map[string]bool{}
+		for _, c := range all {
+			used[c.Seccomp] = true
+		}
+		for _, e := range kept {
+			if !used[e.Name()] {
+				os.Remove(filepath.Join(dir, e.Name())) // another nsrun may have been quicker
+			}
+		}
+	}
+	data := append(binary.NativeEndian.AppendUint32(nil, f.Flags), filterBytes(f.Code)...)
+	next, err := os.CreateTemp(dir, strings.Repeat("0", 8)) // two may compile the same at once
+	if err != nil {
+		return err
+	}
+	_, err = next.Write(data)
+	if err = errors.Join(err, next.Close()); err == nil {
+		err = os.Rename(next.Name(), d.filterFile(name))
+	}
+	if err != nil {
+		os.Remove(next.Name())
+		return fmt.Errorf("keep the compiled profile: %w", err)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package runtime
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,13 +22,18 @@ var maskedPaths = []string{
 var readOnlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 
 // LookAtHost finds out what a plan must know of this machine and this process.
-func LookAtHost() Host {
+// masked are paths that are to be hidden beside those that always are.
+func LookAtHost(masked ...string) Host {
 	h := Host{Root: os.Geteuid() == 0 && wholeIDs(), UID: os.Geteuid(), GID: os.Getegid(), HandOver: handedOver(), LayersByPath: LayersByPath()}
 	var throttles []string
 	if unix.Access("/sys/devices/system/cpu/cpu0/thermal_throttle", unix.F_OK) == nil { // not on virtual machines
 		throttles, _ = filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle")
 	}
-	for _, file := range append(maskedPaths, throttles...) {
+	// What lies in a directory that is hidden, too, goes first: then it is out of reach.
+	masked = slices.Clone(masked)
+	slices.Sort(masked)
+	slices.Reverse(masked)
+	for _, file := range slices.Concat(masked, maskedPaths, throttles) {
 		var st unix.Stat_t
 		switch err := unix.Lstat(file, &st); {
 		case err != nil:

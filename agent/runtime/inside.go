@@ -67,7 +67,7 @@ func (s makeOverlay) compile(b *builder, in *inputs) {
 		b.call(what+": volatile", unix.SYS_FSCONFIG, fs, unix.FSCONFIG_SET_FLAG, "volatile", 0, 0)
 	}
 	b.call(what+": overlay without root, which needs Linux 5.11 and a store on ext4, xfs, btrfs or tmpfs", unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
-	b.call(what, unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID).into(b, b.cell("root"))
+	b.call(what, unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, s.attr()).into(b, b.cell("root"))
 	// Overlay needs the links no more, and on top of the machine's root this would
 	// be what pivot lets go of, in place of that.
 	b.call(what+": let go of the links", unix.SYS_UMOUNT2, ".", unix.MNT_DETACH)

@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/clusterd/clusterd/agent/runtime/seccomp"
 )
 
 // idLength is how many hex digits a container's id has.
@@ -45,7 +47,8 @@ type launch struct {
 	table  *builder // the child works in our memory until execve: this stays as it is
 	spent  []int    // descriptors to close when there is time
 
-	replaced bool // an earlier container of the name went to the trash
+	filter   *seccomp.Filter // of a profile of the user's; nil: the built-in one
+	replaced bool            // an earlier container of the name went to the trash
 }
 
 // Run carries out a plan. Handed over, it returns once systemd has taken the
@@ -110,11 +113,18 @@ func (l *launch) tidy() {
 
 func (l *launch) claim() error {
 	s := l.plan.Spec
+	security := s.Security
+	if s.ownProfile() {
+		var err error
+		if l.filter, security.Seccomp, err = l.dir.profileFilter(s.Seccomp, l.plan.Caps); err != nil {
+			return err
+		}
+	}
 	rec := Record{
 		Name: s.Name, ID: s.ID, Image: s.Image, Digest: s.Digest, Layers: s.Layers, RootFS: s.RootFS, Command: s.Argv,
 		Created: time.Now().UTC(), Unit: s.Unit, Invocation: s.Invocation, Remove: s.Remove,
 		StopSignal: s.StopSignal, StopTimeout: s.StopTimeout, Network: s.Network, Labels: s.Labels,
-		Volumes: s.Volumes, Details: s.details(),
+		Volumes: s.Volumes, Details: s.details(), Security: security,
 	}
 	_, overlay := l.plan.overlay()
 	ids, replaced, err := l.dir.claim(rec, overlay, l.plan.ranged())
@@ -222,6 +232,9 @@ func (l *launch) do(step Step) error {
 		if step.ReadOnly {
 			attr |= unix.MOUNT_ATTR_RDONLY
 		}
+		if step.Suid {
+			attr &^= unix.MOUNT_ATTR_NOSUID
+		}
 		if step.NoExec {
 			attr |= unix.MOUNT_ATTR_NOEXEC
 		}
@@ -285,7 +298,7 @@ func (l *launch) cloneChild(step cloneChild) error {
 	b := l.plan.compile(&inputs{
 		given: given,
 		files: etcContents(l.plan.Spec), env: l.plan.Spec.Env, notify: l.notify,
-		gate: gate[1], far: gate[0], mail: l.mail,
+		gate: gate[1], far: gate[0], mail: l.mail, filter: l.filter,
 		base: l.dir.base(), own: l.dir.container(l.plan.Spec.Name),
 	})
 	pidfd := new(int32)

@@ -91,11 +91,19 @@ func makeOver(step makeOverlay, base, dir string, userns int, owner uint32, set 
 	case err != nil:
 		return -1, spent, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
 	}
-	fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
+	fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, step.attr())
 	if err != nil {
 		return -1, spent, fmt.Errorf("make overlay: %w%s", err, fsLog(fs))
 	}
 	return fd, spent, nil
+}
+
+// attr are the attributes of an overlay's mount.
+func (s makeOverlay) attr() int {
+	if s.Suid {
+		return unix.MOUNT_ATTR_NODEV
+	}
+	return unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID
 }
 
 // setByDescriptor names the layers by descriptor: no path length limits their

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // Host is what a plan has to know about the machine. [LookAtHost] finds it out.
@@ -99,11 +97,11 @@ func (p *Plan) parentSteps(host Host) {
 	if host.Root {
 		switch {
 		case len(s.Layers) > 0:
-			add(makeOverlay{Layers: s.Layers, Mapped: p.UserNS, ByPath: host.LayersByPath, Volatile: s.Remove})
+			add(makeOverlay{Layers: s.Layers, Mapped: p.UserNS, ByPath: host.LayersByPath, Suid: s.NewPrivileges, Volatile: s.Remove})
 		case s.RootOverlay:
-			add(makeOverlay{Layers: []string{s.RootFS}, Resolved: true, Mapped: p.UserNS, ByPath: host.LayersByPath, Volatile: s.Remove})
+			add(makeOverlay{Layers: []string{s.RootFS}, Resolved: true, Mapped: p.UserNS, ByPath: host.LayersByPath, Suid: s.NewPrivileges, Volatile: s.Remove})
 		default:
-			add(makeTree{Name: "root", Source: s.RootFS, Mapped: p.UserNS, Resolved: true})
+			add(makeTree{Name: "root", Source: s.RootFS, Mapped: p.UserNS, Suid: s.NewPrivileges, Resolved: true})
 		}
 		for i, v := range s.Volumes {
 			add(volumeTree(i, v, p.UserNS))
@@ -228,7 +226,10 @@ func (p *Plan) childSteps(host Host) {
 	if !host.Root && !isRoot(s.User) {
 		add(mapUser{s.User})
 	}
-	add(dropBounding{p.Caps}, becomeUser{s.User, host.Root}, keepCaps{p.Caps}, noNewPrivileges{}, filterCalls{Admin: p.Caps.has(unix.CAP_SYS_ADMIN)})
+	if s.AppArmor != "" {
+		add(enterAppArmor{s.AppArmor})
+	}
+	add(s.lockDown(p.Caps, becomeUser{s.User, host.Root})...)
 	if !p.HandOver {
 		add(dieWithParent{Again: true})
 	}
@@ -241,9 +242,9 @@ func (p *Plan) ownTrees(add func(...Step)) {
 	s := p.Spec
 	switch {
 	case len(s.Layers) > 0:
-		add(makeOverlay{Layers: s.Layers, Inside: true, Volatile: s.Remove})
+		add(makeOverlay{Layers: s.Layers, Inside: true, Suid: s.NewPrivileges, Volatile: s.Remove})
 	case s.RootOverlay:
-		add(makeOverlay{Layers: []string{s.RootFS}, Inside: true, Volatile: s.Remove})
+		add(makeOverlay{Layers: []string{s.RootFS}, Inside: true, Suid: s.NewPrivileges, Volatile: s.Remove})
 	default:
 		add(cloneTree{Name: "root", Path: s.RootFS})
 	}
@@ -345,13 +346,13 @@ func (p *Plan) attachSystem(host Host, add func(...Step)) {
 	if p.machinesSys(host) && !host.Cgroup2 {
 		add(mask{Path: "/sys/fs/cgroup", Dir: true})
 	}
-	for _, f := range host.ProcFiles {
+	for _, f := range p.Spec.stillMasked(host.ProcFiles) {
 		add(mask{Path: f})
 	}
-	for _, d := range host.ProcDirs {
+	for _, d := range p.Spec.stillMasked(host.ProcDirs) {
 		add(mask{Path: d, Dir: true})
 	}
-	for _, f := range host.ReadOnly {
+	for _, f := range p.Spec.stillMasked(host.ReadOnly) {
 		add(readOnlyPath{f})
 	}
 }

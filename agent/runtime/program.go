@@ -91,6 +91,9 @@ func (s program) run(b *builder, in *inputs, file string, argv, envp uint64) {
 	// A kernel that can't be asked answers EINVAL; the real call will tell.
 	ask := b.call("run "+file, unix.SYS_EXECVEAT, unix.AT_FDCWD, file, argv, envp, atExecveCheck)
 	ask.flags, ask.exit, ask.missing = flagUnknown, ExitNotExecutable, ExitNotFound
+	if b.seal != nil {
+		b.seal()
+	}
 	if s.Ready {
 		const ready = "READY=1"
 		b.call("tell systemd "+ready, unix.SYS_SENDTO, in.notify, ready, len(ready), unix.MSG_NOSIGNAL, 0, 0)

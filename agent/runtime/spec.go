@@ -52,6 +52,10 @@ type Spec struct {
 	Names    Names
 	Zone     string // contents of /etc/localtime; empty leaves the image's
 
+	Security
+	Masked   []string // hidden beside what always is: absolute, below /proc or /sys
+	Unmasked []string // of what is hidden or read-only, left as it is: patterns of path.Match; ALL
+
 	Init         bool // a small process of ours is the first one: it reaps, and passes signals on
 	Ulimits      []Ulimit
 	OOMScore     *int   // oom_score_adj, -1000 to 1000; nil leaves what systemd set

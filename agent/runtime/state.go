@@ -60,6 +60,7 @@ type Record struct {
 	Labels      []string      `json:"labels,omitempty"` // NAME=value
 	Volumes     []Volume      `json:"volumes,omitempty"`
 	Details     Details       `json:"details"`
+	Security
 
 	Ended time.Time `json:"ended,omitzero"` // zero: not, or nobody saw it
 	Code  int       `json:"code"`           // as nsrun run gives it back; of use with Ended

@@ -18,6 +18,7 @@ type (
 		Mapped   bool
 		ByPath   bool
 		Inside   bool // the child's step: without root only it may mount something
+		Suid     bool // setuid programs in it count
 		Volatile bool // nothing written will be needed: spare the disk, at the end, too
 	}
 	makeTree struct {
@@ -26,6 +27,7 @@ type (
 		Mapped   bool
 		ReadOnly bool
 		NoExec   bool
+		Suid     bool   // setuid programs in it count
 		Resolved bool   // no link may be on the way to Source
 		Slave    bool   // what is mounted below Source later is here, too
 		Fill     string // while Source is empty, copy what the root has there
@@ -67,6 +69,9 @@ func (s makeOverlay) String() string {
 	if s.Volatile {
 		how += "; never synced to disk"
 	}
+	if s.Suid {
+		how += "; setuid programs count"
+	}
 	return fmt.Sprintf("make the root: overlay of %d layers and a writable one%s, %s", len(s.Layers), mapped(s.Mapped), how)
 }
 
@@ -77,6 +82,9 @@ func (s makeTree) String() string {
 	}
 	if s.NoExec {
 		mode += ", noexec"
+	}
+	if s.Suid {
+		mode += ", setuid programs count"
 	}
 	if s.Slave {
 		mode += ", with what is mounted there later"
@@ -161,8 +169,13 @@ type (
 	}
 	keepCaps        struct{ Keep capSet }
 	noNewPrivileges struct{}
-	filterCalls     struct{ Admin bool }
-	closeFiles      struct {
+	filterCalls     struct {
+		Caps    capSet
+		Profile string // see Security.Seccomp
+		First   bool   // at once; else when the program is found
+	}
+	enterAppArmor struct{ Profile string }
+	closeFiles    struct {
 		From     int
 		OneByOne bool
 	}
@@ -246,12 +259,8 @@ func (s keepCaps) String() string {
 	return "permitted and effective: the same for root, none for others; inheritable and ambient: none"
 }
 func (noNewPrivileges) String() string { return "no new privileges" }
-func (s filterCalls) String() string {
-	list := strings.Join(s.refused(), " ")
-	if !s.Admin {
-		list += " clone(CLONE_NEWUSER)"
-	}
-	return fmt.Sprintf("system call filter: refuse %s ioctl(TIOCSTI); clone3 is absent", list)
+func (s enterAppArmor) String() string {
+	return "have the program run under AppArmor profile " + s.Profile
 }
 func (s closeFiles) String() string {
 	if s.OneByOne {

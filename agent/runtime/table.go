@@ -75,7 +75,8 @@ type builder struct {
 	exit   uint64 // the exit code of a child whose op fails
 	t      *table
 
-	masking bool // an empty directory is mounted already
+	masking bool   // an empty directory is mounted already
+	seal    func() // compiles what must come right before the program
 }
 
 func newBuilder(prefix string) *builder {

@@ -83,6 +83,7 @@ func runFlags(o *runOptions) []flag {
 		{long: "userns", text: text(&o.userns), arg: "host", about: "host: root inside is root outside"},
 		{long: "cap-add", text: list(&s.CapAdd), arg: "NAME", about: "keep a capability"},
 		{long: "cap-drop", text: list(&s.CapDrop), arg: "NAME", about: "drop a capability; ALL"},
+		{long: "security-opt", text: securityOpt(s), arg: "OPTION[=VALUE]", about: "seccomp=unconfined|FILE, no-new-privileges=false, apparmor=NAME, mask=PATH, unmask=ALL|PATH"},
 		{long: "label", short: 'l', text: list(&s.Labels), arg: "NAME[=VALUE]", about: "keep this with the container; see ps --filter label="},
 		{long: "annotation", text: list(&s.Labels), arg: "NAME=VALUE", about: "the same as a label"},
 		{long: "sdnotify", text: text(&o.notify), arg: "conmon|container", about: "who tells systemd READY=1: we, when the program runs (default), or it itself"},
@@ -125,7 +126,7 @@ func refused() []flag {
 	flags = append(flags, unitFlags()...)
 	flags = append(flags, laterFlags()...)
 	flags = append(flags, value(later+"; use --network=host", "expose", "link", "ip", "mac-address")...)
-	return append(flags, value(later, "security-opt")...)
+	return flags
 }
 
 func (a *app) run(args []string) error {
@@ -159,7 +160,7 @@ func (a *app) run(args []string) error {
 			fmt.Fprintf(a.stderr, "%s: run: warning: --publish=%s is discarded: %s\n", a.name, p, why)
 		}
 	}
-	plan, err := runtime.Make(o.spec, runtime.LookAtHost())
+	plan, err := runtime.Make(o.spec, runtime.LookAtHost(o.spec.Masked...))
 	if err != nil {
 		return err
 	}

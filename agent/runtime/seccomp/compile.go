@@ -405,3 +405,7 @@ func (v verdict) values() (set []valueRange, action uint32, index uint, ok bool)
 	}
 	return merged, first.action, first.args[0].Index, true
 }
+
+// Revision counts the changes to what Compile makes of a profile, so that what
+// was compiled before isn't taken for what would be now.
+const Revision = 1
