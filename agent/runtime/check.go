@@ -25,6 +25,8 @@ func check(s *Spec, host Host) error {
 		return fmt.Errorf("working directory %s: must begin with a slash", s.WorkDir)
 	case s.Network != NetworkHost && s.Network != NetworkNone:
 		return fmt.Errorf("--network=%s: not there yet; there are --network=none (the default) and --network=host", s.Network)
+	case s.TTY && host.HandOver:
+		return errors.New("--tty: in a unit nobody stays to attend to a terminal; leave it out: output goes to the journal, and StandardInput=tty with TTYPath= names a terminal of the machine's")
 	case s.HostIDs && !host.Root:
 		return errors.New("--userns=host: needs root; leave it out")
 	case !host.Root && len(s.Groups) > 0:

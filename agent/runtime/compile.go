@@ -29,6 +29,7 @@ type inputs struct {
 	given  []int             // descriptors that nsrun was started with, if they are to be closed one by one
 	base   string            // the lowest layer of an overlay that the child makes ...
 	own    string            // ... and where its writable layer is
+	target int               // of an exec: pidfd of the container's process
 }
 
 // mail is what the parent sends through the gate beside descriptors. The child

@@ -47,6 +47,23 @@
 // starts as root and becomes somebody else, chown, supplementary groups. There is
 // no network but loopback, or the machine's.
 //
+// # How something joins a container
+//
+// [Dir.Hold] holds on to one that runs, [MakeExec] plans, [Target.Exec] carries
+// out. Between joining a container's processes and execve a process is in
+// reach of those: they may look for it in /proc, trace it, open its file. So
+// nothing of nsrun's goes there. The steps are compiled to a table as for a
+// start, the table is put into a file in memory, sealed, that is a program of
+// its own of some kilobytes (a carrier), and a cloned child, still out of the container's
+// sight, becomes that. It joins the name-spaces, closes what it needn't have,
+// takes on the container's rights for good, system call filter and all, and only
+// then clones the process that the container sees, as nsrun's child. In that
+// there is nothing to be had: its file can't be written to and isn't nsrun's, its
+// memory holds what it is to run, and it may do what the container may.
+//
+// A process that joins ends with its nsrun, is in the cgroup of the container's
+// unit, and has the limits of the container's first process.
+//
 // # What the kernel must be able to do
 //
 // Debian 12 (Linux 6.1) and Ubuntu 24.04 (6.8) have all that is needed; Ubuntu
@@ -58,7 +75,8 @@
 //	pidfd_open                             5.3  no stop, no kill
 //	clone3 with CLONE_CLEAR_SIGHAND        5.5  clone; the child forgets Go's signal handlers one by one
 //	openat2                                5.6  nothing starts; the message names 5.12
-//	setns by pidfd                         5.8  stop of a deaf program waits
+//	clone3 into a cgroup                   5.7  exec moves to the container's, which may take 10 ms
+//	setns by pidfd                         5.8  no exec; stop of a deaf program waits
 //	close_range with CLOEXEC              5.11  descriptors are closed one by one
 //	overlay in a user name-space          5.11  without root there is --rootfs DIR only
 //	mount_setattr                         5.12  nothing starts; the message says so

@@ -69,10 +69,17 @@ func disposition(sig unix.Signal) (uint64, error) {
 
 // wait passes signals on until the container ends and returns its exit code.
 func (l *launch) wait(signals int) int {
+	return attend(l.pid, l.pidfd, signals, l.terminal, l.forward)
+}
+
+// attend passes on signals, and what goes in and out of a terminal if there is
+// one, until our child ends; it returns the exit code. forward passes on one
+// signal and says whether it has killed the child for it.
+func attend(pid, pidfd, signals int, term *terminal, forward func(sig unix.Signal, kill bool) bool) int {
 	asked, killedFor := 0, unix.Signal(0)
 	limit := int(settledIn / time.Millisecond)
 	for {
-		poll := []unix.PollFd{{Fd: int32(l.pidfd), Events: unix.POLLIN}, {Fd: int32(signals), Events: unix.POLLIN}}
+		poll := term.watch([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}, {Fd: int32(signals), Events: unix.POLLIN}})
 		n, err := unix.Poll(poll, limit)
 		if err != nil && err != unix.EINTR {
 			break // it is to be waited for in any case
@@ -85,24 +92,35 @@ func (l *launch) wait(signals int) int {
 		if poll[0].Revents != 0 {
 			break
 		}
+		term.move(poll[2:])
 		var number [1]byte
 		if n, err := unix.Read(signals, number[:]); n != 1 || err != nil {
 			continue
 		}
 		sig := unix.Signal(number[0])
+		if sig == unix.SIGWINCH && term != nil {
+			term.resize()
+			continue
+		}
 		if sig == unix.SIGTERM || sig == unix.SIGINT {
 			asked++
 		}
-		if l.forward(sig, asked >= insistence) {
+		if forward(sig, asked >= insistence) {
 			killedFor = sig
 			break
 		}
 	}
-	status := waitChild(l.pid)
-	switch {
-	case killedFor != 0:
+	status := waitChild(pid)
+	term.drain()
+	if killedFor != 0 {
 		return ExitSignal + int(killedFor)
-	case status.Signaled():
+	}
+	return exitOf(status)
+}
+
+// exitOf is the exit code that stands for how a process ended.
+func exitOf(status syscall.WaitStatus) int {
+	if status.Signaled() {
 		return ExitSignal + int(status.Signal())
 	}
 	return status.ExitStatus()

@@ -49,6 +49,7 @@ type launch struct {
 
 	filter   *seccomp.Filter // of a profile of the user's; nil: the built-in one
 	replaced bool            // an earlier container of the name went to the trash
+	terminal *terminal       // nil: none
 }
 
 // Run carries out a plan. Handed over, it returns once systemd has taken the
@@ -79,8 +80,12 @@ func (d *Dir) Run(p *Plan) (code int, err error) {
 	if err != nil {
 		return ExitFailed, errors.Join(err, d.ended(p.Spec, l.end()))
 	}
+	if err := l.terminal.begin(p.Spec.Stdin); err != nil {
+		return ExitFailed, errors.Join(err, d.ended(p.Spec, l.end()))
+	}
 	l.tidy()
 	code = l.wait(signals)
+	l.terminal.end()
 	runtime.KeepAlive(l.table)
 	return code, d.ended(p.Spec, code)
 }
@@ -124,7 +129,7 @@ func (l *launch) claim() error {
 		Name: s.Name, ID: s.ID, Image: s.Image, Digest: s.Digest, Layers: s.Layers, RootFS: s.RootFS, Command: s.Argv,
 		Created: time.Now().UTC(), Unit: s.Unit, Invocation: s.Invocation, Remove: s.Remove,
 		StopSignal: s.StopSignal, StopTimeout: s.StopTimeout, Network: s.Network, Labels: s.Labels,
-		Volumes: s.Volumes, Details: s.details(), Security: security,
+		Volumes: s.Volumes, Details: l.plan.details(), Security: security,
 	}
 	_, overlay := l.plan.overlay()
 	ids, replaced, err := l.dir.claim(rec, overlay, l.plan.ranged())
@@ -253,6 +258,8 @@ func (l *launch) do(step Step) error {
 		return tellMainPID(l.notify, l.pid)
 	case openGate:
 		return l.openGate()
+	case takeTerminal:
+		return l.takeTerminal()
 	}
 	panic(fmt.Sprintf("a step nobody carries out: %T", step))
 }
@@ -366,21 +373,7 @@ func (l *launch) mapIDs(step mapIDs) error {
 }
 
 func (l *launch) lookUpUser(user string, groups []string) error {
-	passwd, err := l.readRoot("/etc/passwd")
-	if err != nil {
-		return err
-	}
-	group, err := l.readRoot("/etc/group")
-	if err != nil {
-		return err
-	}
-	ids, err := lookUp(user, passwd, group)
-	if err == nil {
-		err = ids.join(groups, group)
-	}
-	if err == nil && l.plan.ranged() {
-		err = ids.mapped(user)
-	}
+	ids, err := findUser(user, groups, l.readRoot, l.plan.ranged())
 	if err != nil {
 		return err
 	}

@@ -116,6 +116,9 @@ func (p *Plan) parentSteps(host Host) {
 		add(announce{})
 	}
 	add(openGate{})
+	if s.TTY {
+		add(takeTerminal{})
+	}
 	if p.HandOver {
 		p.After = append(p.After, leave{})
 		return
@@ -214,7 +217,9 @@ func (p *Plan) childSteps(host Host) {
 	if !s.limits("nofile") {
 		add(restoreLimits{})
 	}
-	if !s.Stdin && !p.HandOver { // systemd's StandardInput= is what the unit asked for
+	if s.TTY {
+		add(ownTerminal{})
+	} else if !s.Stdin && !p.HandOver { // systemd's StandardInput= is what the unit asked for
 		add(emptyStdin{})
 	}
 	if s.Init {

@@ -62,8 +62,8 @@ func (b *builder) environment(in *inputs) uint64 {
 		}
 		v[i] = b.str(entry)
 	}
-	b.pins = append(b.pins, v, in.mail)
-	return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(v))))
+	b.pins = append(b.pins, in.mail)
+	return b.words(v)
 }
 
 func hasEnv(list []string, name string) bool {

@@ -1,7 +1,7 @@
 #include "textflag.h"
 
 // Layout of table and op: table.go. The child's code uses registers only, no
-// stack, and never returns.
+// stack, and never returns. It stands where it is put: carrier.go copies it.
 
 // func spawnTable(t *table) (pid, errno uintptr)
 TEXT ·spawnTable(SB), NOSPLIT, $0-24
@@ -21,8 +21,10 @@ TEXT ·spawnTable(SB), NOSPLIT, $0-24
 	MOVQ 136(R12), AX // clone3, or clone
 	SYSCALL
 	TESTQ AX, AX
-	JZ child
+	JNZ parent
+	JMP ·childLoop(SB)
 
+parent:
 	MOVQ AX, R13
 	MOVQ $2, DI
 	LEAQ 24(R12), SI
@@ -41,7 +43,8 @@ failed:
 	MOVQ R13, errno+16(FP)
 	RET
 
-child:
+// childLoop works through the table in R12.
+TEXT ·childLoop(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ 32(R12), R13 // op
 	MOVQ 40(R12), R14 // ops left
 loop:
@@ -102,6 +105,12 @@ fine:
 	MOVL AX, (CX)
 advance:
 	MOVQ 80(R13), CX // skip
+	TESTQ $32, BX // fork: the one that got a pid leaves nothing out
+	JZ leaveOut
+	TESTQ AX, AX
+	JZ leaveOut
+	XORQ CX, CX
+leaveOut:
 	INCQ CX
 	SUBQ CX, R14
 	SHLQ $7, CX
@@ -162,3 +171,9 @@ leave:
 ended:
 	MOVQ $125, DI
 	JMP leave
+	// Its end, for who copies it.
+	BYTE $0x0f; BYTE $0x0b; BYTE $0x0f; BYTE $0x0b
+	BYTE $0x0f; BYTE $0x0b; BYTE $0x0f; BYTE $0x0b
+
+DATA ·loopCode+0(SB)/8, $·childLoop(SB)
+GLOBL ·loopCode(SB), NOPTR, $8

@@ -1,7 +1,7 @@
 #include "textflag.h"
 
 // Layout of table and op: table.go. The child's code uses registers only, no
-// stack, and never returns.
+// stack, and never returns. It stands where it is put: carrier.go copies it.
 
 // func spawnTable(t *table) (pid, errno uintptr)
 TEXT ·spawnTable(SB), NOSPLIT, $0-24
@@ -20,8 +20,10 @@ TEXT ·spawnTable(SB), NOSPLIT, $0-24
 	MOVD 144(R19), R2
 	MOVD 136(R19), R8 // clone3, or clone
 	SVC
-	CBZ R0, child
+	CBNZ R0, parent
+	JMP ·childLoop(SB)
 
+parent:
 	MOVD R0, R20
 	MOVD $2, R0
 	ADD $24, R19, R1
@@ -41,7 +43,8 @@ failed:
 	MOVD R20, errno+16(FP)
 	RET
 
-child:
+// childLoop works through the table in R19.
+TEXT ·childLoop(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD 32(R19), R20 // op
 	MOVD 40(R19), R21 // ops left
 loop:
@@ -91,6 +94,10 @@ fine:
 	MOVW R0, (R1)
 advance:
 	MOVD 80(R20), R1 // skip
+	TBZ $5, R23, leaveOut // fork: the one that got a pid leaves nothing out
+	CBZ R0, leaveOut
+	MOVD ZR, R1
+leaveOut:
 	ADD $1, R1, R1
 	SUB R1, R21, R21
 	LSL $7, R1, R1
@@ -146,3 +153,9 @@ leave:
 ended:
 	MOVD $125, R0
 	B leave
+	// Its end, for who copies it.
+	WORD $0
+	WORD $0
+
+DATA ·loopCode+0(SB)/8, $·childLoop(SB)
+GLOBL ·loopCode(SB), NOPTR, $8

@@ -67,6 +67,7 @@ type Spec struct {
 	StopTimeout time.Duration // zero means 10 s
 	Remove      bool          // nothing is kept after it has ended
 	Stdin       bool          // pass standard input on; otherwise it is empty
+	TTY         bool          // a terminal of the container's; not where systemd takes the container over
 
 	Notify     string // systemd's socket, by which the program itself says READY=1; empty: it is once it runs
 	ListenFDs  int    // descriptors 3, 4, … handed on as systemd's LISTEN_FDS

@@ -66,7 +66,8 @@ type Record struct {
 	Code  int       `json:"code"`           // as nsrun run gives it back; of use with Ended
 }
 
-// Details is what is kept of a container's Spec for whoever asks, and for nothing else.
+// Details is what is kept of a container's plan for whoever asks, and for what
+// joins it later: see [MakeExec].
 type Details struct {
 	Env      []string `json:"env,omitempty"`
 	User     string   `json:"user,omitempty"`
@@ -78,13 +79,17 @@ type Details struct {
 	ReadOnly bool     `json:"readonly,omitempty"`
 	HostIDs  bool     `json:"hostids,omitempty"`
 	Init     bool     `json:"init,omitempty"`
+	Groups   []string `json:"groups,omitempty"`
+	Caps     uint64   `json:"caps,omitempty"` // bit n for capability n
 }
 
-// details returns what is kept of s.
-func (s *Spec) details() Details {
+// details returns what is kept of p.
+func (p *Plan) details() Details {
+	s := p.Spec
 	return Details{
 		Env: s.Env, User: s.User, WorkDir: s.WorkDir, Hostname: s.Hostname, CapAdd: s.CapAdd, CapDrop: s.CapDrop,
 		Tmpfs: s.Tmpfs, ReadOnly: s.ReadOnly, HostIDs: s.HostIDs, Init: s.Init,
+		Groups: s.Groups, Caps: uint64(p.Caps),
 	}
 }
 

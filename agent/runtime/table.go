@@ -17,6 +17,7 @@ const (
 	flagZero                        // anything but zero is a failure (a poll that must find nothing)
 	flagQuiet                       // fail without a message: the parent has said it already
 	flagUnknown                     // EINVAL and ENOSYS are no failure: the kernel doesn't know the call, or its flag
+	flagFork                        // skip applies to who got zero only: the new process
 )
 
 // op is one system call of the child. The assembly loop knows this layout.
@@ -53,9 +54,10 @@ type text struct {
 	len uint64
 }
 
-// cloneArgs is struct clone_args of clone3(2), first version.
+// cloneArgs is struct clone_args of clone3(2).
 type cloneArgs struct {
 	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls uint64
+	setTID, setTIDSize, cgroup                                           uint64 // since Linux 5.7; zeros are nothing
 }
 
 const (
@@ -77,6 +79,8 @@ type builder struct {
 
 	masking bool   // an empty directory is mounted already
 	seal    func() // compiles what must come right before the program
+
+	carrier *carrier // what the table is to lie in, if not in our memory
 }
 
 func newBuilder(prefix string) *builder {
@@ -102,12 +106,18 @@ func (b *builder) cell(name string) *int32 {
 
 // bytes pins data and returns its address.
 func (b *builder) bytes(data []byte) uint64 {
+	if b.carrier != nil {
+		return b.carrier.put(data)
+	}
 	b.pins = append(b.pins, data)
 	return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data))))
 }
 
 // str pins s with a NUL behind it.
 func (b *builder) str(s string) uint64 {
+	if b.carrier != nil {
+		return b.carrier.put(append([]byte(s), 0))
+	}
 	if len(s) >= cap(b.room)-len(b.room) {
 		b.room = make([]byte, 0, max(8192, len(s)+1))
 		b.pins = append(b.pins, b.room)
@@ -123,12 +133,23 @@ func (b *builder) vector(list []string) uint64 {
 	for i, s := range list {
 		v[i] = b.str(s)
 	}
+	return b.words(v)
+}
+
+// words pins a list of numbers and returns its address.
+func (b *builder) words(v []uint64) uint64 {
+	if b.carrier != nil {
+		return b.carrier.put(raw(v))
+	}
 	b.pins = append(b.pins, v)
 	return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(v))))
 }
 
 // pin keeps p alive and returns its address.
 func pin[T any](b *builder, p *T) uint64 {
+	if b.carrier != nil {
+		return b.carrier.copyOf(unsafe.Pointer(p), unsafe.Sizeof(*p))
+	}
 	b.pins = append(b.pins, p)
 	return uint64(uintptr(unsafe.Pointer(p)))
 }
@@ -152,8 +173,13 @@ func (b *builder) call(what string, nr uintptr, args ...any) *op {
 			panic("argument of a kind the table has no room for: " + what)
 		}
 	}
-	b.texts = append(b.texts, what)
-	o.msg, o.msgLen = uint64(uintptr(unsafe.Pointer(unsafe.StringData(what)))), uint64(len(what))
+	o.msgLen = uint64(len(what))
+	if b.carrier != nil {
+		o.msg = b.str(what)
+	} else {
+		b.texts = append(b.texts, what)
+		o.msg = uint64(uintptr(unsafe.Pointer(unsafe.StringData(what))))
+	}
 	b.ops = append(b.ops, o)
 	return &b.ops[len(b.ops)-1]
 }
@@ -165,15 +191,25 @@ func (o *op) into(b *builder, c *int32) { o.store = pin(b, c) }
 func (b *builder) finish() {
 	list := make([]text, errnoMax)
 	for i := range list {
-		list[i] = textOf(syscall.Errno(i).Error())
+		list[i] = textOf(causeOf(i))
 	}
-	list[0] = textOf("nothing came")
-	list[unix.ENOSYS] = textOf(unix.ENOSYS.Error() + tooOld)
 	b.t.allMask = ^uint64(0)
 	b.t.ops = unsafe.Pointer(unsafe.SliceData(b.ops))
 	b.t.count = uint64(len(b.ops))
 	b.t.errors = unsafe.Pointer(unsafe.SliceData(list))
 	b.t.iov[0], b.t.iov[2], b.t.iov[4] = textOf(b.prefix), textOf(": "), textOf("\n")
+}
+
+// causeOf is what a table prints of an errno.
+func causeOf(errno int) string {
+	if errno == 0 {
+		return "nothing came"
+	}
+	cause := syscall.Errno(errno).Error()
+	if errno == int(unix.ENOSYS) {
+		cause += tooOld
+	}
+	return cause
 }
 
 func textOf(s string) text { return text{unsafe.Pointer(unsafe.StringData(s)), uint64(len(s))} }
@@ -190,7 +226,7 @@ func spawnTable(t *table) (pid, errno uintptr)
 func (b *builder) start(clone *cloneArgs) (int, error) {
 	b.t.cloneNr, b.t.clone = unix.SYS_CLONE3, [2]uint64{pin(b, clone), uint64(unsafe.Sizeof(*clone))}
 	pid, err := b.spawn()
-	if err == unix.ENOSYS {
+	if err == unix.ENOSYS && clone.cgroup == 0 {
 		// Filters hide it more often than kernels lack it, for its flags are out of
 		// their sight.
 		b.asClone(clone)

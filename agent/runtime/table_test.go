@@ -24,7 +24,7 @@ func TestLayout(t *testing.T) {
 		{"table.allMask", unsafe.Offsetof(tab.allMask), 16}, {"table.oldMask", unsafe.Offsetof(tab.oldMask), 24},
 		{"table.ops", unsafe.Offsetof(tab.ops), 32}, {"table.errors", unsafe.Offsetof(tab.errors), 48}, {"table.iov", unsafe.Offsetof(tab.iov), 56},
 		{"flagIgnore", uintptr(flagIgnore), 1}, {"flagNonZero", uintptr(flagNonZero), 2}, {"flagZero", uintptr(flagZero), 4},
-		{"flagQuiet", uintptr(flagQuiet), 8}, {"flagUnknown", uintptr(flagUnknown), 16},
+		{"flagQuiet", uintptr(flagQuiet), 8}, {"flagUnknown", uintptr(flagUnknown), 16}, {"flagFork", uintptr(flagFork), 32},
 	} {
 		if row.got != row.want {
 			t.Errorf("%s is %d, the assembly thinks %d", row.name, row.got, row.want)

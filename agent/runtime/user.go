@@ -14,6 +14,27 @@ type userIDs struct {
 	home     string
 }
 
+// findUser looks a user up, and further groups, in the files that read gives.
+// ranged says that a container's range of ids must have them.
+func findUser(user string, groups []string, read func(file string) ([]byte, error), ranged bool) (userIDs, error) {
+	passwd, err := read("/etc/passwd")
+	if err != nil {
+		return userIDs{}, err
+	}
+	group, err := read("/etc/group")
+	if err != nil {
+		return userIDs{}, err
+	}
+	ids, err := lookUp(user, passwd, group)
+	if err == nil {
+		err = ids.join(groups, group)
+	}
+	if err == nil && ranged {
+		err = ids.mapped(user)
+	}
+	return ids, err
+}
+
 // lookUp finds user[:group] in the text of a passwd and a group file. A number
 // needs no entry; a name does. Groups named in the group file come along unless
 // a group is given.

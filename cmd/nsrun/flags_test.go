@@ -31,7 +31,7 @@ func TestParse(t *testing.T) {
 		{"-w", "-w: needs a value"},
 		{"--frob busybox", "--frob: no such flag; see help"},
 		{"-x busybox", "-x: no such flag; see help"},
-		{"-it busybox", "-t: no terminals yet; leave it out (-i passes standard input on)"},
+		{"-it busybox", "stdin tty rest=busybox"},
 		{"-d busybox", "-d: a container stays with whoever started it; in a unit leave it out, in a shell: systemd-run nsrun run …"},
 		{"-P busybox", "-P: ports come with the bridge network, not there yet; use --network=host"},
 		{"-m 1g busybox", "-m: systemd does that: put MemoryMax= into the unit"},
@@ -61,6 +61,9 @@ func describe(o *runOptions, rest []string) string {
 	}
 	if o.spec.Stdin {
 		parts = append(parts, "stdin")
+	}
+	if o.spec.TTY {
+		parts = append(parts, "tty")
 	}
 	add("name", o.spec.Name)
 	if o.spec.Remove {

@@ -42,6 +42,7 @@ func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 func verbs() []verb {
 	return []verb{
 		{"run", "run a program in a new container", (*app).run},
+		{"exec", "run a program in a container that runs", (*app).exec},
 		{"ps", "list containers", (*app).ps},
 		{"stop", "ask containers to end, then make them", (*app).stop},
 		{"kill", "send containers a signal", (*app).kill},
@@ -126,7 +127,10 @@ func (a *app) exitCode(verb string, err error) int {
 	}
 	fmt.Fprintf(a.stderr, "%s: %s: %v\n", a.name, verb, err)
 	var usage usageError
-	if errors.As(err, &usage) || verb == "run" {
+	switch {
+	case errors.Is(err, runtime.ErrNoTerminal), verb == "exec" && (errors.Is(err, runtime.ErrUnknown) || errors.Is(err, runtime.ErrStopped)):
+		return 1
+	case errors.As(err, &usage), verb == "run", verb == "exec":
 		return runtime.ExitFailed
 	}
 	return 1

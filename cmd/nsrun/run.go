@@ -91,6 +91,7 @@ func runFlags(o *runOptions) []flag {
 		{long: "stop-timeout", text: seconds(&o.stopAfter), arg: "SECONDS", about: "how long stop waits before it kills (default 10)"},
 		{long: "pull", text: text(&o.pull), arg: "missing|always|never", about: "when to pull the image (default missing: when it isn't here)"},
 		{long: "interactive", short: 'i', set: boolean(&s.Stdin), about: "pass standard input on"},
+		{long: "tty", short: 't', set: boolean(&s.TTY), about: "a terminal of the container's; in a unit, where output goes to the journal, it does nothing"},
 		{long: "attach", short: 'a', text: func(string) error { return nil }, arg: "STREAM", about: "always so: output goes where nsrun's goes"},
 		{long: "explain", set: boolean(&o.explain), about: "print every step and do nothing"},
 	}, dockerFlags(o)...)
@@ -119,7 +120,6 @@ func refused() []flag {
 	}
 	flags := []flag{
 		{long: "detach", short: 'd', why: "a container stays with whoever started it; in a unit leave it out, in a shell: systemd-run nsrun run …"},
-		{long: "tty", short: 't', why: "no terminals yet; leave it out (-i passes standard input on)"},
 		{long: "privileged", why: "there is none; name what it needs: --cap-add, --userns=host, --volume"},
 		{long: "publish-all", short: 'P', why: "ports come with the bridge network, " + later + "; use --network=host"},
 	}
@@ -160,7 +160,11 @@ func (a *app) run(args []string) error {
 			fmt.Fprintf(a.stderr, "%s: run: warning: --publish=%s is discarded: %s\n", a.name, p, why)
 		}
 	}
-	plan, err := runtime.Make(o.spec, runtime.LookAtHost(o.spec.Masked...))
+	host := runtime.LookAtHost(o.spec.Masked...)
+	if err := a.terminal(&o.spec, host.HandOver); err != nil {
+		return err
+	}
+	plan, err := runtime.Make(o.spec, host)
 	if err != nil {
 		return err
 	}

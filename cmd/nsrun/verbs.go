@@ -290,7 +290,7 @@ func (a *app) help(args []string) error {
 	for _, v := range verbs() {
 		fmt.Fprintf(a.stdout, "  %-9s %s\n", v.name, v.about)
 	}
-	fmt.Fprintf(a.stdout, "\nNetworks: none (the default: loopback only) and host. Exit codes of run: the program's own; 125 nsrun failed,\n126 not executable, 127 not found, 128+n ended by signal n. Without root a container\nhas one id, the caller's own, which is root in there, or --user; and no network but --network=host.\n")
+	fmt.Fprintf(a.stdout, "\nNetworks: none (the default: loopback only) and host. Exit codes of run and exec: the program's own; 125 nsrun failed,\n126 not executable, 127 not found, 128+n ended by signal n. Without root a container\nhas one id, the caller's own, which is root in there, or --user; and no network but --network=host.\n")
 	return nil
 }
 
@@ -304,6 +304,8 @@ func (a *app) helpFor(name string) error {
 	switch name {
 	case "run":
 		about, flags = "run [FLAG…] IMAGE [COMMAND…], or run --rootfs DIR COMMAND…", runFlags(&runOptions{})
+	case "exec":
+		about, flags = "exec [FLAG…] CONTAINER COMMAND…", execFlags(&execOptions{})
 	case "ps":
 		about, flags = "ps [FLAG…]", psFlags(&psOptions{})
 	case "inspect":
