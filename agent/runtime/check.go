@@ -23,8 +23,6 @@ func check(s *Spec, host Host) error {
 		return errors.New("no command: the image names none; write one behind the image")
 	case !path.IsAbs(s.WorkDir):
 		return fmt.Errorf("working directory %s: must begin with a slash", s.WorkDir)
-	case s.Network != NetworkHost && s.Network != NetworkNone:
-		return fmt.Errorf("--network=%s: not there yet; there are --network=none (the default) and --network=host", s.Network)
 	case s.TTY && host.HandOver:
 		return errors.New("--tty: in a unit nobody stays to attend to a terminal; leave it out: output goes to the journal, and StandardInput=tty with TTYPath= names a terminal of the machine's")
 	case s.HostIDs && !host.Root:
@@ -34,6 +32,9 @@ func check(s *Spec, host Host) error {
 	}
 	if n := len(s.Layers) + 1; n > layersMax && (host.LayersByPath || !host.Root) {
 		return fmt.Errorf("run an image of %d layers: %d are what this kernel takes by path, without root any kernel; build it with fewer", n-1, layersMax-1)
+	}
+	if err := checkNetwork(s, host); err != nil {
+		return err
 	}
 	if s.Network == NetworkHost && host.Root {
 		s.HostIDs = true // a user name-space can't mount sysfs or bind low ports there
@@ -137,6 +138,8 @@ func checkSysctl(name, network string) error {
 		}
 	}
 	switch {
+	case strings.HasPrefix(name, "net.") && joins(network):
+		return errors.New("with --network=" + network + " that belongs to the other; set it there")
 	case strings.HasPrefix(name, "net.") && network == NetworkHost:
 		return errors.New("with --network=host that is the machine's; set it there, in /etc/sysctl.d")
 	case strings.HasPrefix(name, "net."), strings.HasPrefix(name, "fs.mqueue."), slices.Contains(ownSysctls, name):

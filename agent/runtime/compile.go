@@ -39,12 +39,17 @@ type mail struct {
 	groups   int32 // how many
 	list     [groupsMax]int32
 	home     [homeMax]byte // "HOME=…", NUL-terminated
+
+	own, gateway       [addressMax]byte // on the bridge
+	ownLen, gatewayLen int32
 }
 
 const (
 	groupsMax = 64
 	homeMax   = 256
-	fdsMax    = 250 // the kernel sends 253 at most
+
+	addressMax = 16
+	fdsMax     = 250 // the kernel sends 253 at most
 )
 
 // compile turns the child's steps into a table.
@@ -271,6 +276,13 @@ func (s makeEtc) compile(b *builder, in *inputs) {
 	for _, name := range s.Files {
 		b.call(what, unix.SYS_OPENAT, etc, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o644).into(b, file)
 		b.call(what, unix.SYS_WRITE, file, in.files[name], len(in.files[name]))
+		if name == "hosts" && s.Own != "" {
+			own, gateway := "\t"+s.Own+"\n", "\t"+s.Gateway+"\n"
+			b.call(what, unix.SYS_WRITE, file, pin(b, &in.mail.own), &in.mail.ownLen)
+			b.call(what, unix.SYS_WRITE, file, own, len(own))
+			b.call(what, unix.SYS_WRITE, file, pin(b, &in.mail.gateway), &in.mail.gatewayLen)
+			b.call(what, unix.SYS_WRITE, file, gateway, len(gateway))
+		}
 		b.call(what, unix.SYS_CLOSE, file)
 		b.call(what, unix.SYS_OPEN_TREE, etc, name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC).into(b, b.cell(name))
 	}

@@ -21,10 +21,13 @@ var maskedPaths = []string{
 // readOnlyPaths may be read but not written.
 var readOnlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 
+// Root says whether we may map ranges of ids and make mounts.
+func Root() bool { return os.Geteuid() == 0 && wholeIDs() }
+
 // LookAtHost finds out what a plan must know of this machine and this process.
 // masked are paths that are to be hidden beside those that always are.
 func LookAtHost(masked ...string) Host {
-	h := Host{Root: os.Geteuid() == 0 && wholeIDs(), UID: os.Geteuid(), GID: os.Getegid(), HandOver: handedOver(), LayersByPath: LayersByPath()}
+	h := Host{Root: Root(), UID: os.Geteuid(), GID: os.Getegid(), HandOver: handedOver(), LayersByPath: LayersByPath()}
 	var throttles []string
 	if unix.Access("/sys/devices/system/cpu/cpu0/thermal_throttle", unix.F_OK) == nil { // not on virtual machines
 		throttles, _ = filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle")

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"strconv"
@@ -46,6 +47,8 @@ type launch struct {
 	taken  bool     // the container's directory is ours
 	table  *builder // the child works in our memory until execve: this stays as it is
 	spent  []int    // descriptors to close when there is time
+
+	connected func() (own, gateway string, err error) // waits for the bridge; nil: not on the way
 
 	filter   *seccomp.Filter // of a profile of the user's; nil: the built-in one
 	replaced bool            // an earlier container of the name went to the trash
@@ -128,7 +131,7 @@ func (l *launch) claim() error {
 	rec := Record{
 		Name: s.Name, ID: s.ID, Image: s.Image, Digest: s.Digest, Layers: s.Layers, RootFS: s.RootFS, Command: s.Argv,
 		Created: time.Now().UTC(), Unit: s.Unit, Invocation: s.Invocation, Remove: s.Remove,
-		StopSignal: s.StopSignal, StopTimeout: s.StopTimeout, Network: s.Network, Labels: s.Labels,
+		StopSignal: s.StopSignal, StopTimeout: s.StopTimeout, Network: s.Network, Labels: s.Labels, Expose: s.Expose,
 		Volumes: s.Volumes, Details: l.plan.details(), Security: security,
 	}
 	_, overlay := l.plan.overlay()
@@ -149,7 +152,12 @@ func (l *launch) claim() error {
 // etcContents are the files every container gets written anew.
 func etcContents(s Spec) map[string]string {
 	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-	if s.Hostname != "" {
+	if s.shared != nil {
+		files := maps.Clone(s.shared.files)
+		files[localtime] = s.Zone
+		return files
+	}
+	if s.Hostname != "" && s.Network != NetworkBridge {
 		hosts += "127.0.1.1\t" + s.Hostname + "\n"
 	}
 	for _, line := range s.Names.Hosts {
@@ -158,6 +166,10 @@ func etcContents(s Spec) map[string]string {
 	resolv, err := readFile("/etc/resolv.conf")
 	if err != nil {
 		resolv = nil // a machine without one has no names to look up
+	}
+	if s.Network == NetworkBridge {
+		upstream, _ := readFile(upstreamFile) // there with systemd-resolved only
+		resolv = []byte(reachable(string(resolv), string(upstream)))
 	}
 	return map[string]string{"hosts": hosts, "hostname": s.Hostname + "\n", "resolv.conf": s.Names.resolv(string(resolv)), localtime: s.Zone}
 }
@@ -198,6 +210,9 @@ func (l *launch) undo() error {
 	if l.gate >= 0 {
 		unix.Close(l.gate) // end of file: the child exits
 	}
+	if l.connected != nil {
+		l.connected() // the container goes, so its cable does
+	}
 	if l.pid > 0 && !l.plan.HandOver {
 		waitChild(l.pid)
 	} else if l.pidfd >= 0 {
@@ -214,7 +229,14 @@ func (l *launch) do(step Step) error {
 	s := l.plan.Spec
 	switch step := step.(type) {
 	case cloneChild:
+		if step.Join != "" {
+			return l.inNetwork(func() error { return l.cloneChild(step) })
+		}
 		return l.cloneChild(step)
+	case connect:
+		return l.connect()
+	case awaitNetwork:
+		return l.awaitNetwork()
 	case mapIDs:
 		return l.mapIDs(step)
 	case makeOverlay:

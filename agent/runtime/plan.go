@@ -64,7 +64,7 @@ func Make(spec Spec, host Host) (*Plan, error) {
 	}
 	p := &Plan{
 		Spec: spec, HandOver: host.HandOver, Caps: caps,
-		UserNS: !spec.HostIDs, NetNS: spec.Network != NetworkHost,
+		UserNS: !spec.HostIDs, NetNS: spec.Network != NetworkHost && !joins(spec.Network),
 		Namespaces: spec.namespaces(),
 	}
 	if p.NetNS {
@@ -84,7 +84,14 @@ func (p *Plan) parentSteps(host Host) {
 	if !host.Root { // the child may need a name-space made for that user
 		add(lookUpUser{s.User, s.Groups})
 	}
-	add(cloneChild{Namespaces: p.Namespaces, Sibling: p.HandOver})
+	clone := cloneChild{Namespaces: p.Namespaces, Sibling: p.HandOver}
+	if joins(s.Network) {
+		clone.Join = s.Network
+	}
+	add(clone)
+	if s.Network == NetworkBridge {
+		add(connect{})
+	}
 	if p.UserNS {
 		add(mapIDs{Range: host.Root})
 	}
@@ -110,6 +117,9 @@ func (p *Plan) parentSteps(host Host) {
 			add(makeTree{Name: "notify", Source: s.Notify, ReadOnly: true, Resolved: true})
 		}
 		add(lookUpUser{s.User, s.Groups})
+	}
+	if s.Network == NetworkBridge {
+		add(awaitNetwork{s.Bridge})
 	}
 	add(writeState{})
 	if p.HandOver {
@@ -165,6 +175,17 @@ func (p *Plan) etcFiles() []string {
 	return append(slices.Clone(etcFiles), localtime)
 }
 
+// makeEtc writes them. On the bridge two lines of hosts are known only when the
+// container is connected.
+func (p *Plan) makeEtc() makeEtc {
+	step := makeEtc{Files: p.etcFiles()}
+	if p.Spec.Network == NetworkBridge {
+		step.Own = strings.Join(append([]string{p.Spec.Hostname}, p.Spec.Bridge.Aliases...), " ")
+		step.Gateway = strings.Join(append(slices.Clone(gatewayNames), p.Spec.Bridge.Gateway...), " ")
+	}
+	return step
+}
+
 // localtime is the file that says which time zone it is.
 const localtime = "localtime"
 
@@ -173,6 +194,10 @@ func (p *Plan) received() []string {
 	var names []string
 	for _, step := range p.Parent {
 		switch s := step.(type) {
+		case cloneChild:
+			if s.Join != "" {
+				names = append(names, "sysfs")
+			}
 		case makeOverlay:
 			names = append(names, "root")
 		case makeTree:
@@ -204,7 +229,7 @@ func (p *Plan) childSteps(host Host) {
 		p.ownTrees(add)
 	}
 	p.makeSystem(host, add)
-	add(pivot{}, makeEtc{p.etcFiles()})
+	add(pivot{}, p.makeEtc())
 	// What the image's links may lead about goes first, while there is nothing to
 	// be led to: a volume can't come to cover a part of /proc or /sys.
 	inDev := p.attachUser(host, add)
@@ -280,11 +305,13 @@ func (p *Plan) makeSystem(host Host, add func(...Step)) {
 	}
 	add(
 		makeFS{Name: "proc", Type: "proc", Attr: plain},
-		p.sysfs(host, "ro,"+plain),
 		makeFS{Name: "etc", Type: "tmpfs", Options: "mode=0755,size=1024k", Attr: plain},
 		makeFS{Name: "dev", Type: "tmpfs", Options: "mode=0755,size=65536k", Attr: "nosuid"},
 		makeFS{Name: "devpts", Type: "devpts", Options: pts, Attr: "nosuid,noexec"},
 	)
+	if !joins(p.Spec.Network) { // else it comes through the gate
+		add(p.sysfs(host, "ro,"+plain))
+	}
 	p.makeIPC(shm, plain, add)
 	if host.Cgroup2 {
 		p.makeCgroup(plain, add)

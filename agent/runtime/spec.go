@@ -12,12 +12,8 @@ const (
 	ExitNotExecutable = 126
 	ExitNotFound      = 127
 	ExitSignal        = 128 // plus the signal's number
-)
 
-// Networks a container can have.
-const (
-	NetworkNone = "none" // a name-space of its own with nothing but loopback
-	NetworkHost = "host"
+	ExitNoNetwork = 69 // nsrun-network's, where the machine can't have a bridge
 )
 
 // Spec says what to run and how. Make checks it.
@@ -41,6 +37,8 @@ type Spec struct {
 
 	ReadOnly bool     // the root, not its volumes
 	Network  string   // NetworkNone when empty
+	Bridge   Bridge   // with NetworkBridge
+	Expose   []string // ports it says that it has, for the record
 	HostIDs  bool     // no user name-space: root inside is root outside
 	CapAdd   []string // names with or without CAP_; ALL
 	CapDrop  []string
@@ -73,6 +71,8 @@ type Spec struct {
 	ListenFDs  int    // descriptors 3, 4, … handed on as systemd's LISTEN_FDS
 	Unit       string // the systemd unit it runs in, and that unit's invocation
 	Invocation string
+
+	shared *shared // with Network container:NAME; ShareNetwork finds out
 }
 
 // NotifySocket is where the program finds Spec.Notify.

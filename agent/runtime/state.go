@@ -27,7 +27,8 @@ type Dir struct {
 	data string // containers/NAME/{record,upper,work,…}, base/, trash/, volumes/, lock
 	run  string // live/NAME, ids/BASE; gone after a reboot, as the processes are
 
-	leases Leases // nil: images are left to themselves
+	leases  Leases  // nil: images are left to themselves
+	network Network // nil: there is no bridge
 }
 
 // Leases keep images from being removed while containers need their layers. A
@@ -58,6 +59,7 @@ type Record struct {
 	StopTimeout time.Duration `json:"stop_timeout,omitempty"`
 	Network     string        `json:"network"`
 	Labels      []string      `json:"labels,omitempty"` // NAME=value
+	Expose      []string      `json:"expose,omitempty"` // PORT/PROTOCOL
 	Volumes     []Volume      `json:"volumes,omitempty"`
 	Details     Details       `json:"details"`
 	Security

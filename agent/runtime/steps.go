@@ -9,10 +9,13 @@ import (
 type (
 	cloneChild struct {
 		Namespaces []string
-		Sibling    bool // the child's parent is our parent, systemd
+		Sibling    bool   // the child's parent is our parent, systemd
+		Join       string // a network that is there already
 	}
-	mapIDs      struct{ Range bool }
-	makeOverlay struct {
+	connect      struct{}
+	awaitNetwork struct{ Bridge Bridge }
+	mapIDs       struct{ Range bool }
+	makeOverlay  struct {
 		Layers   []string // bottom first
 		Resolved bool     // no link may be on the way to them
 		Mapped   bool
@@ -48,7 +51,23 @@ func (s cloneChild) String() string {
 	if s.Sibling {
 		whose = "systemd's from birth"
 	}
-	return fmt.Sprintf("clone a process, %s, in new name-spaces: %s", whose, strings.Join(s.Namespaces, " "))
+	text := fmt.Sprintf("clone a process, %s, in new name-spaces: %s", whose, strings.Join(s.Namespaces, " "))
+	if s.Join != "" {
+		text += fmt.Sprintf("; and in the network %s, with a sysfs made there", s.Join)
+	}
+	return text
+}
+
+func (connect) String() string {
+	return "have nsrun-network connect it to the bridge, while the next steps are done"
+}
+
+func (s awaitNetwork) String() string {
+	text := "wait until it is connected, and has an address"
+	for _, p := range s.Bridge.Publish {
+		text += ", port " + p
+	}
+	return text
 }
 
 func (s mapIDs) String() string {
@@ -136,8 +155,12 @@ type (
 		NoExec     bool
 	}
 	pivot   struct{}
-	makeEtc struct{ Files []string }
-	attach  struct {
+	makeEtc struct {
+		Files   []string
+		Own     string // on the bridge: names for the container's address there ...
+		Gateway string // ... and for the machine's
+	}
+	attach struct {
 		Name     string // of the mount, as made
 		Base     string // the mount Target is relative to; empty is the root
 		Target   string
@@ -236,7 +259,11 @@ func (s attach) String() string {
 	return fmt.Sprintf("mount %s on %s", s.Name, target)
 }
 func (s makeEtc) String() string {
-	return "write " + strings.Join(s.Files, ", ") + " for /etc, in memory"
+	text := "write " + strings.Join(s.Files, ", ") + " for /etc, in memory"
+	if s.Own != "" {
+		text += "; in hosts its address for " + s.Own + ", the machine's for " + s.Gateway
+	}
+	return text
 }
 func (devLinks) String() string { return "link /dev/fd, stdin, stdout, stderr, ptmx, core" }
 func (s sysctl) String() string {
