@@ -4,7 +4,7 @@ GO ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 PACKAGES := systemd dbus busybox-static nftables iproute2 ca-certificates gcc libc6-dev
-BINARIES := clusterd clusterctl nsrun nsrun-image
+BINARIES := clusterd clusterctl nsrun nsrun-image nsrun-network
 
 export GOFLAGS := -buildvcs=false
 

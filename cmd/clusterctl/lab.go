@@ -96,7 +96,7 @@ func (l *labProgram) up() *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&o.Machines, "machines", 3, "how many machines to boot")
-	cmd.Flags().StringVar(&o.Bin, "bin", "", "directory with clusterd, clusterctl, nsrun and nsrun-image (default: where this program lies)")
+	cmd.Flags().StringVar(&o.Bin, "bin", "", "directory with clusterd, clusterctl, nsrun and its kin (default: where this program lies)")
 	cmd.Flags().BoolVar(&o.Keep, "keep", false, "leave a lab that did not come up as it is, to be looked into")
 	cmd.Flags().BoolVar(&o.Bare, "bare", false, "boot the machines only, form no cluster of them")
 	return cmd

@@ -43,7 +43,7 @@ type Options struct {
 	Name string
 	// Machines is how many to boot; 0 is 3.
 	Machines int
-	// Bin is the directory that holds clusterctl, clusterd, nsrun and nsrun-image.
+	// Bin is the directory that holds clusterctl, clusterd, nsrun and its kin.
 	Bin string
 	// Bare boots the machines and forms no cluster of them.
 	Bare bool
