@@ -202,6 +202,8 @@ type configFile struct {
 		StopSignal string
 		Labels     map[string]string
 		Volumes    map[string]struct{}
+
+		ExposedPorts map[string]struct{}
 	} `json:"config"`
 	RootFS struct {
 		Type    string   `json:"type"`

@@ -46,6 +46,8 @@ type Config struct {
 	StopSignal string // "SIGTERM", "15"
 	Labels     map[string]string
 	Volumes    map[string]struct{} // directories to be kept outside the container's own layer
+
+	ExposedPorts map[string]struct{} // "80/tcp", "8000-8010/udp"
 }
 
 // Store is the images of this machine. It holds no state but its directory,

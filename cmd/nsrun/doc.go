@@ -3,5 +3,6 @@
 // Started by systemd, run hands the container's first process over to it and
 // exits; in a shell it stays as the parent and gives back the exit code. What
 // needs the network, pull and its kin, is the work of nsrun-image, which nsrun
-// executes, so that run itself stays small enough to start in a millisecond.
+// executes, so that run itself stays small enough to start in a millisecond. So
+// does nsrun-network, which connects containers to the machine's bridge.
 package main

@@ -33,7 +33,7 @@ func TestParse(t *testing.T) {
 		{"-x busybox", "-x: no such flag; see help"},
 		{"-it busybox", "stdin tty rest=busybox"},
 		{"-d busybox", "-d: a container stays with whoever started it; in a unit leave it out, in a shell: systemd-run nsrun run …"},
-		{"-P busybox", "-P: ports come with the bridge network, not there yet; use --network=host"},
+		{"--network=bridge:name=x busybox", "--network: option name=x: there are ip=, mac= and alias="},
 		{"-m 1g busybox", "-m: systemd does that: put MemoryMax= into the unit"},
 		{"--restart always busybox", "--restart: always: systemd does that: put Restart=always into the unit"},
 		{"--stop-timeout x busybox", "--stop-timeout: x: a number of seconds"},

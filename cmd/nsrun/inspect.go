@@ -257,16 +257,6 @@ func orTerm(signal string) string {
 	return signal
 }
 
-func networkSettings(c *runtime.Container) object {
-	return object{
-		{"IPAddress", ""},
-		{"Gateway", ""},
-		{"MacAddress", ""},
-		{"Ports", object{}},
-		{"Networks", object{{c.Network, object{{"IPAddress", ""}, {"Gateway", ""}}}}},
-	}
-}
-
 // outOfMemory says whether the kernel ended a container for want of memory: the
 // unit knows.
 func outOfMemory(c *runtime.Container) bool {

@@ -47,6 +47,7 @@ func verbs() []verb {
 		{"stop", "ask containers to end, then make them", (*app).stop},
 		{"kill", "send containers a signal", (*app).kill},
 		{"rm", "remove containers that have ended", (*app).rm},
+		{"port", "show where a container's ports are to be had", (*app).port},
 		{"logs", "show what a container printed", (*app).logs},
 		{"inspect", "tell all about containers or images", (*app).inspect},
 		{"wait", "wait until containers end, and print their exit codes", (*app).waitFor},

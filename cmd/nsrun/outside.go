@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/clusterd/clusterd/agent/runtime"
+	"github.com/clusterd/clusterd/unit/publish"
 )
 
 // outside reads the flags about what the container sees of the world: memory to
@@ -28,11 +28,13 @@ func (o *runOptions) outside() (err error) {
 		s.Sysctls = append(s.Sysctls, runtime.Sysctl{Name: name, Value: value})
 	}
 	for _, arg := range o.hosts {
-		line, err := hostsLine(arg)
+		line, err := o.hostsLine(arg)
 		if err != nil {
 			return usageError{fmt.Errorf("--add-host=%s: %w", arg, err)}
 		}
-		s.Names.Hosts = append(s.Names.Hosts, line)
+		if line != "" {
+			s.Names.Hosts = append(s.Names.Hosts, line)
+		}
 	}
 	for _, address := range s.Names.Servers {
 		if !isAddress(address) {
@@ -44,37 +46,37 @@ func (o *runOptions) outside() (err error) {
 }
 
 // hostsLine turns docker's NAME:ADDRESS, and podman's NAME;NAME:ADDRESS, into a
-// line of /etc/hosts.
-func hostsLine(arg string) (string, error) {
+// line of /etc/hosts. The machine's address on the bridge isn't known yet: those
+// names are noted, and there is no line.
+func (o *runOptions) hostsLine(arg string) (string, error) {
 	at := strings.IndexAny(arg, ":=")
 	if at <= 0 {
 		return "", errors.New("write NAME:ADDRESS")
 	}
 	address := strings.TrimSuffix(strings.TrimPrefix(arg[at+1:], "["), "]")
 	switch {
-	case address == "host-gateway":
-		return "", errors.New("there is no gateway to the machine; with --network=host it is 127.0.0.1")
-	case !isAddress(address):
-		return "", fmt.Errorf("%q is no address", address)
 	case !runtime.OneWord(arg[:at]):
 		return "", fmt.Errorf("%q is no host name", arg[:at])
+	case address == "host-gateway":
+		switch o.spec.Network {
+		case runtime.NetworkHost:
+			address = "127.0.0.1"
+		case "", runtime.NetworkBridge:
+			o.spec.Bridge.Gateway = append(o.spec.Bridge.Gateway, strings.Split(arg[:at], ";")...)
+			return "", nil
+		default:
+			return "", fmt.Errorf("there is no gateway to the machine with --network=%s; use --network=bridge", o.spec.Network)
+		}
+	case !isAddress(address):
+		return "", fmt.Errorf("%q is no address", address)
 	}
 	return address + "\t" + strings.ReplaceAll(arg[:at], ";", " "), nil
 }
 
-// isAddress says whether s looks like an IP address. (Package netip does it
-// better, and costs every start of a container.)
+// isAddress says whether s looks like an IP address, with a zone or without.
 func isAddress(s string) bool {
-	if s, zone, zoned := strings.Cut(s, "%"); strings.Count(s, ":") >= 2 {
-		return strings.Trim(s, "0123456789abcdefABCDEF:.") == "" && (!zoned || runtime.OneWord(zone))
-	}
-	parts := strings.Split(s, ".")
-	for _, p := range parts {
-		if n, err := strconv.ParseUint(p, 10, 8); err != nil || strconv.FormatUint(n, 10) != p {
-			return false
-		}
-	}
-	return len(parts) == 4
+	address, zone, zoned := strings.Cut(s, "%")
+	return publish.IsAddress(address) && (!zoned || strings.Contains(address, ":") && runtime.OneWord(zone))
 }
 
 // zoneMax is more than any time zone's file has.
@@ -112,31 +114,11 @@ func zone(name string) (string, error) {
 // discarded says why a --publish does nothing with --network=host, as docker
 // does. Nothing need be said where it asks for what is so anyway: the program
 // listens on the machine itself, and the flag is for whoever reads it.
-func discarded(arg string) (why string, err error) {
-	ports, protocol, _ := strings.Cut(arg, "/")
-	part := strings.Split(ports, ":")
-	outside, inside := part[max(0, len(part)-2)], part[len(part)-1]
-	switch {
-	case !isPorts(inside) || outside != "" && !isPorts(outside):
-		return "", errors.New("write PORT or PORT:PORT")
-	case protocol != "" && protocol != "tcp" && protocol != "udp" && protocol != "sctp":
-		return "", fmt.Errorf("protocol %s: there are tcp, udp and sctp", protocol)
-	case outside == inside && len(part) <= 2:
-		return "", nil
+func (o *runOptions) discarded(arg string) (why string) {
+	p, err := publish.Parse(arg)
+	if o.spec.Network != runtime.NetworkHost || err != nil || p.Address == "" && (p.First == 0 || p.First == p.Inside && p.Last == p.InsideLast) {
+		return ""
 	}
-	return fmt.Sprintf("with --network=host the program itself listens on the machine, on %s or where else it likes", inside), nil
-}
-
-// isPorts reads a port, or a row of them, as package unit/container does for
-// PublishPort=. It is written twice: what nsrun imports is initialised at every
-// start of a container, and units know nothing of agent/runtime. A test holds
-// the two together.
-func isPorts(s string) bool {
-	first, last, row := strings.Cut(s, "-")
-	if !row {
-		last = first
-	}
-	from, err1 := strconv.ParseUint(first, 10, 16)
-	to, err2 := strconv.ParseUint(last, 10, 16)
-	return err1 == nil && err2 == nil && from > 0 && from <= to
+	p.Address, p.First = "", 0
+	return fmt.Sprintf("with --network=host the program itself listens on the machine, on %s or where else it likes", p)
 }

@@ -43,6 +43,7 @@ func (a *app) ps(args []string) error {
 	if err := a.dir.Reap(); err != nil {
 		fmt.Fprintf(a.stderr, "%s: ps: tidy up: %v\n", a.name, err)
 	}
+	a.tidyNetwork()
 	all, err := a.dir.List()
 	if err != nil {
 		return err
@@ -72,7 +73,7 @@ func (a *app) ps(args []string) error {
 		if o.full {
 			command = fmt.Sprintf("%q", strings.Join(c.Command, " "))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s ago\t%s\t\t%s\n", o.id(c), from, command, age(now.Sub(c.Created)), status(c, now), c.Name)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s ago\t%s\t%s\t%s\n", o.id(c), from, command, age(now.Sub(c.Created)), status(c, now), ports(c), c.Name)
 	}
 	return w.Flush()
 }

@@ -54,9 +54,6 @@ func (o *psOptions) describe(c *runtime.Container, now time.Time) map[string]str
 	}
 }
 
-// ports says which ports of the machine lead to a container.
-func ports(c *runtime.Container) string { return "" }
-
 func imageOf(c *runtime.Container) string {
 	if c.Image != "" {
 		return c.Image

@@ -108,7 +108,8 @@ func TestPortsAreReadAlike(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, rendered := container.Render("web.service", f)
-		if _, run := discarded(port); (rendered == nil) != (run == nil) {
+		o := &runOptions{spec: runtime.Spec{Network: "host"}, networking: networkOptions{publish: []string{port}}}
+		if run := o.checkNetwork(); (rendered == nil) != (run == nil) {
 			t.Errorf("%s: the unit %v, run %v; want both or neither", port, rendered, run)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +31,7 @@ type runOptions struct {
 	sysctls    []string
 	hosts      []string
 	zone       string
-	publish    []string
+	networking networkOptions
 	notify     string
 	userns     string
 	stopAfter  time.Duration
@@ -52,7 +53,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // runFlags are the flags of run.
 func runFlags(o *runOptions) []flag {
 	s := &o.spec
-	return append([]flag{
+	return slices.Concat(networkFlags(o), []flag{
 		{long: "name", text: text(&s.Name), arg: "NAME", about: "the container's name (default: the beginning of its id)"},
 		{long: "rm", set: boolean(&s.Remove), about: "keep nothing when it has ended"},
 		{long: "rootfs", text: text(&s.RootFS), arg: "DIR[:O]", about: "run in a directory, no image; :O leaves the directory as it is"},
@@ -71,10 +72,6 @@ func runFlags(o *runOptions) []flag {
 		{long: "device", text: list(&o.devices), arg: "FROM[:TO]", about: "a device of the machine; -FROM if it is there"},
 		{long: "shm-size", text: text(&o.shmSize), arg: "SIZE", about: "room in /dev/shm (default 64m)"},
 		{long: "tz", text: text(&o.zone), arg: "ZONE", about: "time zone, such as Europe/Berlin; local: the machine's"},
-		{long: "network", text: text(&s.Network), arg: "none|host", about: "none: loopback only (default); host: the machine's, without user name-space"},
-		{long: "net", text: text(&s.Network)},
-		{long: "publish", short: 'p', text: list(&o.publish), arg: "PORT:PORT", about: "with --network=host: what the program listens on, for whoever reads it"},
-		{long: "add-host", text: list(&o.hosts), arg: "NAME:ADDRESS", about: "a line for /etc/hosts"},
 		{long: "dns", text: list(&s.Names.Servers), arg: "ADDRESS", about: "ask this name server, not the machine's"},
 		{long: "dns-search", text: list(&s.Names.Search), arg: "DOMAIN", about: "where to look for names without a dot; . is nowhere"},
 		{long: "dns-option", text: list(&s.Names.Options), arg: "OPTION", about: "option of resolv.conf(5)"},
@@ -94,7 +91,7 @@ func runFlags(o *runOptions) []flag {
 		{long: "tty", short: 't', set: boolean(&s.TTY), about: "a terminal of the container's; in a unit, where output goes to the journal, it does nothing"},
 		{long: "attach", short: 'a', text: func(string) error { return nil }, arg: "STREAM", about: "always so: output goes where nsrun's goes"},
 		{long: "explain", set: boolean(&o.explain), about: "print every step and do nothing"},
-	}, dockerFlags(o)...)
+	}, dockerFlags(o))
 }
 
 // parseRun reads the flags of run.
@@ -111,21 +108,12 @@ func parseRun(o *runOptions, args []string) (rest []string, err error) {
 // refused are docker's flags that do nothing here yet, or never will, each with
 // the way to get what it is for.
 func refused() []flag {
-	const later = "not there yet"
-	value := func(why string, names ...string) (list []flag) {
-		for _, n := range names {
-			list = append(list, flag{long: n, takes: true, why: why})
-		}
-		return list
-	}
 	flags := []flag{
 		{long: "detach", short: 'd', why: "a container stays with whoever started it; in a unit leave it out, in a shell: systemd-run nsrun run …"},
 		{long: "privileged", why: "there is none; name what it needs: --cap-add, --userns=host, --volume"},
-		{long: "publish-all", short: 'P', why: "ports come with the bridge network, " + later + "; use --network=host"},
 	}
 	flags = append(flags, unitFlags()...)
 	flags = append(flags, laterFlags()...)
-	flags = append(flags, value(later+"; use --network=host", "expose", "link", "ip", "mac-address")...)
 	return flags
 }
 
@@ -149,14 +137,18 @@ func (a *app) run(args []string) error {
 			return err
 		}
 	}
+	a.chooseNetwork(o)
 	if err := o.complete(a.dir, img, rest); err != nil {
 		return err
 	}
 	for _, note := range o.notes {
 		fmt.Fprintf(a.stderr, "%s: run: note: %s\n", a.name, note)
 	}
-	for _, p := range o.publish {
-		if why, _ := discarded(p); why != "" {
+	if err := errors.Join(a.links(o), a.dir.ShareNetwork(&o.spec)); err != nil {
+		return err
+	}
+	for _, p := range o.networking.publish {
+		if why := o.discarded(p); why != "" {
 			fmt.Fprintf(a.stderr, "%s: run: warning: --publish=%s is discarded: %s\n", a.name, p, why)
 		}
 	}
@@ -175,11 +167,17 @@ func (a *app) run(args []string) error {
 	if img != nil {
 		a.dir.UseLeases(leases{a.store, img})
 	}
+	if o.spec.Network == runtime.NetworkBridge {
+		a.dir.UseNetwork(connector{})
+	}
 	undo, err := o.writeID()
 	if err != nil {
 		return err
 	}
 	code, err := a.dir.Run(plan)
+	if o.spec.Network == runtime.NetworkBridge && (err != nil || !plan.HandOver) {
+		a.tidyNetwork() // it has ended
+	}
 	if err != nil {
 		undo()
 		a.dir.DropFresh(o.spec.Volumes)
@@ -304,6 +302,9 @@ func (o *runOptions) complete(dir *runtime.Dir, img *image.Image, command []stri
 	if err := o.outside(); err != nil {
 		return err
 	}
+	if err := o.ports(config); err != nil {
+		return err
+	}
 	var err error
 	if s.Env, err = o.environment(config.Env); err != nil {
 		return err
@@ -328,22 +329,12 @@ func (o *runOptions) check() error {
 	default:
 		return usageError{fmt.Errorf("--sdnotify=%s: there are conmon (the default) and container", o.notify)}
 	}
-	switch s.Network {
-	case "", runtime.NetworkNone, runtime.NetworkHost:
-	default:
-		return usageError{fmt.Errorf("--network=%s: not there yet; there are none (the default) and host", s.Network)}
+	if err := o.checkNetwork(); err != nil {
+		return err
 	}
 	if s.StopSignal != "" {
 		if _, err := runtime.ParseSignal(s.StopSignal); err != nil {
 			return usageError{fmt.Errorf("--stop-signal: %w", err)}
-		}
-	}
-	for _, p := range o.publish {
-		if s.Network != runtime.NetworkHost {
-			return usageError{fmt.Errorf("--publish=%s: ports come with the bridge network, not there yet; use --network=host", p)}
-		}
-		if _, err := discarded(p); err != nil {
-			return usageError{fmt.Errorf("--publish=%s: %w", p, err)}
 		}
 	}
 	for _, l := range s.Labels {

@@ -100,6 +100,7 @@ func (a *app) rm(args []string) error {
 	if err != nil {
 		return err
 	}
+	defer a.tidyNetwork()
 	remove := a.dir.Remove
 	if volumes {
 		remove = a.dir.RemoveAll
@@ -137,6 +138,7 @@ func (a *app) cleanup(args []string) error {
 	if unit == "" || len(rest) > 0 {
 		return usageError{errors.New("which unit? write cleanup --unit UNIT")}
 	}
+	defer a.tidyNetwork()
 	return a.dir.CleanUp(unit, exitOfUnit(os.Getenv("EXIT_CODE"), os.Getenv("EXIT_STATUS")))
 }
 
@@ -221,9 +223,10 @@ func imageVerb(verb string) func(*app, []string) error {
 	}
 }
 
-// imageProgram finds nsrun-image: beside this very program, or in PATH.
-func imageProgram() (string, error) {
-	const name = "nsrun-image"
+func imageProgram() (string, error) { return sibling("nsrun-image") }
+
+// sibling finds a program of ours: beside this very one, or in PATH.
+func sibling(name string) (string, error) {
 	if self, err := os.Executable(); err == nil {
 		if real, err := filepath.EvalSymlinks(self); err == nil {
 			beside := filepath.Join(filepath.Dir(real), name)
@@ -262,8 +265,8 @@ func (a *app) info(args []string) error {
 	if !h.Root {
 		ids = "one, the caller's own (no root)"
 	}
-	fmt.Fprintf(a.stdout, "Version: %s\nContainers: %d\n Running: %d\n Stopped: %d\nKernel: %s\nNetworks: none (default: loopback only), host\nIds: %s\n",
-		version, len(all), running, len(all)-running, unix.ByteSliceToString(uts.Release[:]), ids)
+	fmt.Fprintf(a.stdout, "Version: %s\nContainers: %d\n Running: %d\n Stopped: %d\nKernel: %s\nNetworks: %s\nIds: %s\n",
+		version, len(all), running, len(all)-running, unix.ByteSliceToString(uts.Release[:]), a.networks(h), ids)
 	return a.features()
 }
 
@@ -290,7 +293,7 @@ func (a *app) help(args []string) error {
 	for _, v := range verbs() {
 		fmt.Fprintf(a.stdout, "  %-9s %s\n", v.name, v.about)
 	}
-	fmt.Fprintf(a.stdout, "\nNetworks: none (the default: loopback only) and host. Exit codes of run and exec: the program's own; 125 nsrun failed,\n126 not executable, 127 not found, 128+n ended by signal n. Without root a container\nhas one id, the caller's own, which is root in there, or --user; and no network but --network=host.\n")
+	fmt.Fprintf(a.stdout, "\nNetworks: bridge (the default for root), none (loopback only; the default for others), host,\ncontainer:NAME, ns:PATH. Exit codes of run and exec: the program's own; 125 nsrun failed, 126 not executable,\n127 not found, 128+n ended by signal n. Without root a container\nhas one id, the caller's own, which is root in there, or --user; and no network but --network=host.\n")
 	return nil
 }
 

@@ -35,8 +35,8 @@ func TestCheck(t *testing.T) {
 		{"a plain unit is checked as ever", "[Service]\nExecStrat=/bin/true\n",
 			"web.service:2: [Service] has no setting ExecStrat=; write ExecStart="},
 		{"a container that is fine", "[Container]\nImage=a\nNetwork=none\n[Service]\nRestart=always\n", ""},
-		{"notes are warnings", "[Unit]\n[Container]\nImage=a\n",
-			"warning: web.service:2: without Network= the container reaches nothing but itself"},
+		{"notes are warnings", "[Unit]\n[Container]\nImage=a\nRetry=3\n",
+			"warning: web.service:4: Retry= is left out"},
 		{"what is wrong around a container, once, and in it", "[Container]\nImage=a\nPorts=80\n[Service]\nNice=100\nFoo=bar\n",
 			"web.service:3: [Container] has no key Ports=; did you mean PublishPort=?\n" +
 				"web.service:5: Nice=100 is out of range or no number\n" +

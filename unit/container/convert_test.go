@@ -41,10 +41,15 @@ CPUQuota=150%
 			notes: "-i is left out: a unit has no terminal; -t is left out: a unit has no terminal",
 		},
 		{
-			name: "ports, as long as containers have no network",
+			name: "ports",
 			line: "docker run -p 8080:80 --name web nginx",
 			want: "[Unit]\nDescription=nginx\n\n[Container]\nImage=nginx\nContainerName=web\nPublishPort=8080:80\n",
-			err:  "web.service:7: PublishPort=8080:80 can't be had: containers have no network of their own yet; use Network=host: then every port its program listens on is the machine's",
+		},
+		{
+			name: "a port that can't be",
+			line: "docker run -p [::1]:8080:80 --name web nginx",
+			want: "[Unit]\nDescription=nginx\n\n[Container]\nImage=nginx\nContainerName=web\nPublishPort=[::1]:8080:80\n",
+			err:  "web.service:7: PublishPort=[::1]:8080:80 can't be had: containers on the bridge have IPv4 only; leave the address out, or write an IPv4 address of the machine's",
 		},
 		{
 			name: "a directory",

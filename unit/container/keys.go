@@ -53,6 +53,8 @@ func keys() map[string]key {
 		"Network":        {do: (*renderer).network},
 		"PublishPort":    {do: func(*renderer, string, []unit.Value) {}}, // goes with Network=
 		"ExposeHostPort": {do: (*renderer).expose},
+		"IP":             {do: (*renderer).address},
+		"NetworkAlias":   oneWord("network-alias"),
 		"AddHost":        {do: (*renderer).addHost},
 		"DNS":            {do: (*renderer).dns},
 		"DNSSearch":      oneWord("dns-search"),
@@ -101,13 +103,13 @@ const noHealth = "leave it out; to have a unit restarted that hangs let its prog
 // there is instead.
 func refused() map[string]string {
 	const (
-		bridge = "there is no network between containers yet; use Network=host, or leave it out"
-		ids    = "every container has a range of its own, 65536 ids; leave it out, or use UserNS=host"
-		label  = "SELinux labels are not used; leave it out"
+		ids   = "every container has a range of its own, 65536 ids; leave it out, or use UserNS=host"
+		label = "SELinux labels are not used; leave it out"
 	)
 	all := map[string]string{
 		"ContainersConfModule": "podman's own configuration is not read; leave it out",
 		"GlobalArgs":           "nsrun is no podman; use keys of [Container]",
+		"IP6":                  "containers on the bridge have IPv4 only; leave it out, or use Network=host",
 		"Mask":                 "what podman masks is masked always; leave it out",
 		"Pod":                  "there are no pods; to keep units together use MachineOf= in [X-Cluster]",
 		"ReloadCmd":            "nothing runs a command in a container that runs, yet; use ReloadSignal=",
@@ -122,7 +124,6 @@ func refused() map[string]string {
 			all[n] = why
 		}
 	}
-	group(bridge, "IP IP6 NetworkAlias")
 	group(ids, "UIDMap GIDMap SubUIDMap SubGIDMap RemapUid RemapGid RemapUidSize RemapUsers")
 	group(label, "SecurityLabelFileType SecurityLabelLevel SecurityLabelNested SecurityLabelType")
 	group(noHealth, "HealthInterval HealthLogDestination HealthMaxLogCount HealthMaxLogSize HealthOnFailure HealthRetries HealthStartPeriod HealthStartupCmd HealthStartupInterval HealthStartupRetries HealthStartupSuccess HealthStartupTimeout HealthTimeout")

@@ -3,74 +3,139 @@ package container
 import (
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/clusterd/clusterd/unit"
+	"github.com/clusterd/clusterd/unit/publish"
 )
 
 // What keys about the network, names and the kernel's settings do with their
 // values.
 
-const networkFix = "use Network=host, where the container has the machine's network, or leave it out for none"
+const networkFix = "use bridge (which it is without Network=), none, host, container:NAME or ns:/run/netns/NAME"
 
 func (r *renderer) network(key string, values []unit.Value) {
 	v := values[len(values)-1]
 	text := bare(v.Text)
-	if strings.HasSuffix(text, ".network") {
+	name, options, _ := strings.Cut(text, ":")
+	switch {
+	case strings.HasSuffix(text, ".network"):
 		r.fail(v.Line, key+"="+clip(text)+" names another Quadlet file, and there are none here", networkFix)
 		return
-	}
-	if r.allowed(v, key, text, networkFix, []string{"none", "host"}) {
-		r.flag(v.Line, "network", text)
-	}
-}
-
-// publish judges a PublishPort=. On the machine's own network a port is
-// published by the program listening there; the flag tells placement of it.
-func (r *renderer) publish(v unit.Value, host bool) {
-	text := bare(v.Text)
-	if !host {
-		r.fail(v.Line, "PublishPort="+clip(text)+" can't be had: containers have no network of their own yet", "use Network=host: then every port its program listens on is the machine's")
+	case strings.HasSuffix(text, ".container"):
+		r.fail(v.Line, key+"="+clip(text)+" names another Quadlet file, and there are none here", "write container: and the name of that container, its ContainerName=")
+		return
+	case name == "bridge" && !variable(options) && !bridgeOptions(options):
+		r.fail(v.Line, key+"="+clip(text)+" can't be had: a bridge has the options ip=, mac= and alias=", "write such as Network=bridge:ip=10.86.0.9")
+		return
+	case (name == "container" || name == "ns" && strings.HasPrefix(options, "/")) && options != "":
+	case name == "bridge":
+	case !r.allowed(v, key, text, networkFix, []string{"none", "host"}):
 		return
 	}
-	ports, protocol, _ := strings.Cut(text, "/")
+	r.flag(v.Line, "network", text)
+}
+
+func bridgeOptions(list string) bool {
+	for _, option := range strings.Split(list, ",") {
+		key, value, _ := strings.Cut(option, "=")
+		if list != "" && (value == "" || key != "ip" && key != "mac" && key != "alias") {
+			return false
+		}
+	}
+	return true
+}
+
+// publish judges a PublishPort=. On the bridge it is as with docker. On the
+// machine's own network a port is published by the program listening there; the
+// flag tells placement of it.
+func (r *renderer) publish(v unit.Value, network string) {
+	text := bare(v.Text)
+	p, err := publish.Parse(text)
+	kind, _, _ := strings.Cut(network, ":")
+	switch {
+	case kind == "bridge" || kind == "" || variable(network):
+		switch {
+		case variable(text):
+		case err != nil:
+			r.fail(v.Line, "PublishPort="+clip(text)+" is no port: "+err.Error(), "write such as 8080:80 or 127.0.0.1:53:53/udp")
+			return
+		case strings.Contains(p.Address, ":"):
+			r.fail(v.Line, "PublishPort="+clip(text)+" can't be had: containers on the bridge have IPv4 only", "leave the address out, or write an IPv4 address of the machine's")
+			return
+		case p.Protocol == "sctp":
+			r.fail(v.Line, "PublishPort="+clip(text)+" can't be had: there are tcp and udp on the bridge", "use Network=host")
+			return
+		}
+		r.flag(v.Line, "publish", text)
+		return
+	case kind != "host":
+		r.fail(v.Line, "PublishPort="+clip(text)+" can't be had with Network="+clip(network), "use Network=bridge, or leave Network= out")
+		return
+	}
+	ports, _, _ := strings.Cut(text, "/")
 	part := strings.Split(ports, ":")
 	inside := part[len(part)-1]
 	switch {
 	case len(part) > 2 || len(part) == 2 && part[0] != inside:
 		r.fail(v.Line, "PublishPort="+clip(text)+" can't be had with Network=host: the program listens on the machine itself", "have the program listen where you want it, and write PublishPort="+inside)
 		return
-	case !variable(text) && (!isPorts(inside) || protocol != "" && protocol != "tcp" && protocol != "udp" && protocol != "sctp"):
+	case !variable(text) && err != nil:
 		r.fail(v.Line, "PublishPort="+clip(text)+" is no port", "write such as 80 or 53/udp")
 		return
 	}
 	out := inside + ":" + inside
-	if protocol != "" {
+	if _, protocol, given := strings.Cut(text, "/"); given {
 		out += "/" + protocol
 	}
 	r.flag(v.Line, "publish", out)
 }
 
-// isPorts reads a port, or a row of them, as cmd/nsrun does, which says why it
-// has its own.
-func isPorts(s string) bool {
-	first, last, row := strings.Cut(s, "-")
-	if !row {
-		last = first
+// networkNeeds refuses keys that the network, as Network= has it, leaves no room for.
+func (r *renderer) networkNeeds(network string) {
+	kind, other, _ := strings.Cut(network, ":")
+	if network == "" || kind == "bridge" || variable(network) {
+		return
 	}
-	from, err1 := strconv.ParseUint(first, 10, 16)
-	to, err2 := strconv.ParseUint(last, 10, 16)
-	return err1 == nil && err2 == nil && from > 0 && from <= to
-}
-
-// expose tells of a port and does nothing, as podman's without -P.
-func (r *renderer) expose(key string, values []unit.Value) {
-	for _, v := range values {
-		if ports, _, _ := strings.Cut(bare(v.Text), "/"); !variable(ports) && !isPorts(ports) {
-			r.fail(v.Line, key+"="+clip(v.Text)+" is no port", "write such as 80 or 53/udp")
+	bad := []string{"IP", "NetworkAlias"}
+	why, fix := "can't be had with Network="+clip(network), "use Network=bridge, or leave Network= out"
+	if kind == "container" {
+		bad = strings.Fields("IP NetworkAlias HostName AddHost DNS DNSSearch DNSOption ExposeHostPort")
+		why, fix = why+": names, addresses and ports are "+clip(other)+"'s", "say it there"
+	}
+	for _, key := range bad {
+		if v, ok := r.f.Last(Section, key); ok {
+			r.fail(v.Line, key+"= "+why, fix)
 		}
 	}
+	for _, v := range r.f.Values(Section, "AddHost") {
+		if kind != "host" && kind != "container" && strings.HasSuffix(bare(v.Text), ":host-gateway") {
+			r.fail(v.Line, "AddHost="+clip(v.Text)+" "+why+": there is no way to the machine", fix)
+		}
+	}
+}
+
+// expose tells of a port that the program listens on.
+func (r *renderer) expose(key string, values []unit.Value) {
+	for _, v := range values {
+		text := bare(v.Text)
+		if _, err := publish.ParseExpose(text); err != nil && !variable(text) {
+			r.fail(v.Line, key+"="+clip(v.Text)+" is no port", "write such as 80 or 53/udp")
+			continue
+		}
+		r.flag(v.Line, "expose", text)
+	}
+}
+
+// address is the container's on the bridge.
+func (r *renderer) address(key string, values []unit.Value) {
+	v := values[len(values)-1]
+	text := bare(v.Text)
+	if addr, err := netip.ParseAddr(text); !variable(text) && (err != nil || !addr.Is4()) {
+		r.fail(v.Line, key+"="+clip(text)+" is no IPv4 address", "write one of the bridge's network, such as 10.86.0.9")
+		return
+	}
+	r.flag(v.Line, "ip", text)
 }
 
 func (r *renderer) addHost(key string, values []unit.Value) {
@@ -81,10 +146,7 @@ func (r *renderer) addHost(key string, values []unit.Value) {
 		_, err := netip.ParseAddr(address)
 		switch {
 		case variable(text):
-		case address == "host-gateway":
-			r.fail(v.Line, key+"="+clip(text)+" can't be had: there is no gateway to the machine", "use Network=host, and write "+key+"="+name+":127.0.0.1")
-			continue
-		case !ok || name == "" || err != nil || strings.ContainsFunc(name, func(c rune) bool { return c != ';' && special(c) }):
+		case !ok || name == "" || err != nil && address != "host-gateway" || strings.ContainsFunc(name, func(c rune) bool { return c != ';' && special(c) }):
 			r.fail(v.Line, key+"="+clip(text)+" is no name and address", "write such as db:10.0.0.1")
 			continue
 		}
@@ -121,13 +183,17 @@ func oneWord(name string) key {
 // its own, as nsrun knows them.
 var ownSysctls = strings.Fields("kernel.msgmax kernel.msgmnb kernel.msgmni kernel.sem kernel.shmall kernel.shmmax kernel.shmmni kernel.shm_rmid_forced")
 
-func (r *renderer) sysctl(v unit.Value, host bool) {
+func (r *renderer) sysctl(v unit.Value, network string) {
+	host := network == "host"
+	joined := strings.HasPrefix(network, "container:") || strings.HasPrefix(network, "ns:")
 	r.words("Sysctl", []unit.Value{v}, func(v unit.Value, word string) {
 		name, _, ok := strings.Cut(word, "=")
-		own := strings.HasPrefix(name, "net.") && !host || strings.HasPrefix(name, "fs.mqueue.") || slices.Contains(ownSysctls, name)
+		own := strings.HasPrefix(name, "net.") && !host && !joined || strings.HasPrefix(name, "fs.mqueue.") || slices.Contains(ownSysctls, name)
 		switch {
 		case !ok || name == "" || strings.Contains(name, "/"):
 			r.fail(v.Line, "Sysctl="+clip(word)+" is no setting", "write such as net.core.somaxconn=1024, in quotes if there is white space in it")
+		case strings.HasPrefix(name, "net.") && joined:
+			r.fail(v.Line, "Sysctl="+clip(word)+" can't be had: with Network="+clip(network)+" it is the other's", "set it there")
 		case strings.HasPrefix(name, "net.") && host:
 			r.fail(v.Line, "Sysctl="+clip(word)+" can't be had: with Network=host it is the machine's", "set it there, in /etc/sysctl.d")
 		case !own && !variable(name):

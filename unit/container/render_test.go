@@ -174,9 +174,9 @@ func TestRenderErrors(t *testing.T) {
 		{"systemd's word", "", "[Container]\nImage=a\nRestart=always", `web.container:3: [Container] has no key Restart=; did you mean Restart= in [Service]?`},
 		{"nothing like it", "", "[Container]\nImage=a\nFrobnicate=1", `web.container:3: [Container] has no key Frobnicate=; it takes those of podman's Quadlet; see podman-systemd.unit(5)`},
 		{"what can't be had", "", "[Container]\nImage=a\nGlobalArgs=--foo", `web.container:3: GlobalArgs= can't be had; nsrun is no podman; use keys of [Container]`},
-		{"ports without the machine's network", "", "[Container]\nImage=a\nPublishPort=8080:80", `web.container:3: PublishPort=8080:80 can't be had: containers have no network of their own yet; use Network=host: then every port its program listens on is the machine's`},
+		{"ports without a network", "", "[Container]\nImage=a\nNetwork=none\nPublishPort=8080:80", `web.container:4: PublishPort=8080:80 can't be had with Network=none; use Network=bridge, or leave Network= out`},
 		{"another port on the machine", "", "[Container]\nImage=a\nNetwork=host\nPublishPort=8080:80", `web.container:4: PublishPort=8080:80 can't be had with Network=host: the program listens on the machine itself; have the program listen where you want it, and write PublishPort=80`},
-		{"a network", "", "[Container]\nImage=a\nNetwork=bridge", `web.container:3: Network=bridge can't be had; use Network=host, where the container has the machine's network, or leave it out for none`},
+		{"a network", "", "[Container]\nImage=a\nNetwork=pasta", `web.container:3: Network=pasta can't be had; use bridge (which it is without Network=), none, host, container:NAME or ns:/run/netns/NAME`},
 		{"another Quadlet file", "", "[Container]\nImage=a\nNetwork=none\nVolume=data.volume:/data:ro", `web.container:4: Volume=data.volume:/data:ro names another Quadlet file, and there are none here; name the volume itself: Volume=data:/data:ro`},
 		{"the same twice", "", "[Service]\nMemoryMax=1G\n[Container]\nImage=a\nNetwork=none\nMemory=2g", `web.container:6: Memory= (line 6) and [Service] MemoryMax= (line 2) say the same thing; keep MemoryMax=`},
 		{"neither yes nor no", "", "[Container]\nImage=a\nReadOnly=perhaps", `web.container:3: ReadOnly=perhaps is neither yes nor no; write one of them`},
@@ -250,11 +250,11 @@ func TestSource(t *testing.T) {
 }
 
 func TestNotes(t *testing.T) {
-	r, err := render(t, "a.container", "[Unit]\n[Container]\nImage=a\n")
+	r, err := render(t, "a.container", "[Unit]\n[Container]\nImage=a\nRetry=3\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"a.container:2: without Network= the container reaches nothing but itself; write Network=none to say so, or Network=host for the machine's network"}
+	want := []string{"a.container:4: Retry= is left out; a pull that fails is tried again anyway, until it is done or the unit is not wanted any more"}
 	if !slices.Equal(r.Notes, want) {
 		t.Errorf("notes %q", r.Notes)
 	}

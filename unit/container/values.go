@@ -260,17 +260,14 @@ func (r *renderer) environmentFile(key string, values []unit.Value) {
 
 // together looks at keys that only make sense with others.
 func (r *renderer) together() {
-	network, given := r.f.Last(Section, "Network")
-	host := given && bare(network.Text) == "host"
-	ports := r.f.Values(Section, "PublishPort")
-	for _, v := range ports {
-		r.publish(v, host)
+	last, _ := r.f.Last(Section, "Network")
+	network := bare(last.Text)
+	r.networkNeeds(network)
+	for _, v := range r.f.Values(Section, "PublishPort") {
+		r.publish(v, network)
 	}
 	for _, v := range r.f.Values(Section, "Sysctl") {
-		r.sysctl(v, host)
-	}
-	if !given && len(ports) == 0 {
-		r.note(r.header, "without Network= the container reaches nothing but itself", "write Network=none to say so, or Network=host for the machine's network")
+		r.sysctl(v, network)
 	}
 	if group, ok := r.f.Last(Section, "Group"); ok {
 		if _, ok := r.f.Last(Section, "User"); !ok {
