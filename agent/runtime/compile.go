@@ -272,7 +272,7 @@ func (s attach) compile(b *builder, in *inputs) {
 func (s makeEtc) compile(b *builder, in *inputs) {
 	what := s.String()
 	etc, file := b.cell("etc"), b.cell("etc file")
-	b.move(what, etc, b.directory(what, "/dev", true), "")
+	b.move(what, etc, b.directory("mount dev on /dev", "/dev", true), "")
 	for _, name := range s.Files {
 		b.call(what, unix.SYS_OPENAT, etc, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o644).into(b, file)
 		b.call(what, unix.SYS_WRITE, file, in.files[name], len(in.files[name]))

@@ -74,6 +74,10 @@ type verb struct {
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
+	if runtime.Displaced() {
+		fmt.Fprintln(stderr, "nsrun: a container has only a link of the kernel's to the machine's nsrun as its program; give it a program of its own")
+		return runtime.ExitNotExecutable
+	}
 	a := &app{name: "nsrun", dir: runtime.SystemDir(), stdout: stdout, stderr: stderr}
 	store, err := image.Open(a.dir.Images())
 	if err != nil {
