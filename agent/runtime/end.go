@@ -116,6 +116,41 @@ const killMax = 20 * time.Second
 // powerOffMax is how long it may take to power a container off.
 const powerOffMax = 5 * time.Second
 
+// dyingMax is how long a start waits for the container that has its name, in case
+// that was killed a moment ago: the kernel takes some time to take it apart.
+const dyingMax = 50 * time.Millisecond
+
+// dies waits for the end of a container that has been killed, and reports whether
+// it has ended.
+func (d *Dir) dies(name string) bool {
+	live, err := d.readLive(name)
+	if err != nil {
+		return false
+	}
+	fd, err := live.open()
+	if err != nil {
+		return errors.Is(err, unix.ESRCH)
+	}
+	defer unix.Close(fd)
+	if waitReadable(fd, dyingMax) == nil {
+		return true
+	}
+	return exiting(live.PID) && waitReadable(fd, killMax) == nil
+}
+
+// exiting reports whether a process is on its way out, or was killed.
+func exiting(pid int) bool {
+	const pfExiting = 0x4
+	if f, err := statFields(pid); err == nil {
+		if flags, err := strconv.ParseUint(f[6], 10, 64); err == nil && flags&pfExiting != 0 {
+			return true
+		}
+	}
+	value, err := statusLine(strconv.Itoa(pid), "SigPnd")
+	mask, parseErr := strconv.ParseUint(value, 16, 64)
+	return err == nil && parseErr == nil && mask>>(unix.SIGKILL-1)&1 == 1
+}
+
 func gone(pidfd int, name string) error {
 	if err := waitReadable(pidfd, killMax); err != nil {
 		return fmt.Errorf("%s: killed, but its process stays: %w; look at what it waits for in /proc/PID/stack", name, err)

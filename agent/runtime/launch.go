@@ -136,6 +136,9 @@ func (l *launch) claim() error {
 	}
 	_, overlay := l.plan.overlay()
 	ids, replaced, err := l.dir.claim(rec, overlay, l.plan.ranged())
+	if errors.Is(err, ErrConflict) && l.dir.dies(s.Name) {
+		ids, replaced, err = l.dir.claim(rec, overlay, l.plan.ranged())
+	}
 	if err != nil {
 		return err
 	}

@@ -315,18 +315,26 @@ func (l *Live) alive() bool {
 // startTime returns when a process started, in ticks since boot, and whether it
 // has ended and only waits for its parent to notice.
 func startTime(pid int) (start uint64, ended bool, err error) {
-	data, err := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	f, err := statFields(pid)
 	if err != nil {
 		return 0, false, err
 	}
-	// The name in parentheses may hold anything, so count from its end.
-	_, rest, _ := strings.Cut(string(data[strings.LastIndexByte(string(data), ')')+1:]), " ")
-	f := strings.Fields(rest)
-	if len(f) < 20 {
-		return 0, false, fmt.Errorf("read /proc/%d/stat: too short", pid)
-	}
 	start, err = strconv.ParseUint(f[19], 10, 64)
 	return start, f[0] == "Z" || f[0] == "X", err
+}
+
+// statFields returns the fields of /proc/PID/stat from the third, the state, on.
+func statFields(pid int) ([]string, error) {
+	data, err := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return nil, err
+	}
+	// The name in parentheses may hold anything, so count from its end.
+	f := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	if len(f) < 20 {
+		return nil, fmt.Errorf("read /proc/%d/stat: too short", pid)
+	}
+	return f, nil
 }
 
 // writeFile puts a small file in place in one piece.

@@ -139,9 +139,8 @@ func copyTree(t *testing.T, from, to string) {
 	}
 }
 
-// serveImages serves a registry with library/busybox, and library/odd, which has
-// on top of that what needs care where there is one id only.
-func serveImages(t *testing.T) (host string) {
+// serveBusybox serves a registry with library/busybox.
+func serveBusybox(t *testing.T) (host string, busybox v1.Image) {
 	t.Helper()
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
@@ -167,6 +166,14 @@ func serveImages(t *testing.T) (host string) {
 	}
 	base := appendLayer(t, empty.Image, entries, data)
 	push(t, host+"/library/busybox", base, v1.Config{Cmd: []string{"sh"}})
+	return host, base
+}
+
+// serveImages serves library/odd, too, which has on top of busybox what needs
+// care where there is one id only, and library/many, with many layers.
+func serveImages(t *testing.T) (host string) {
+	t.Helper()
+	host, base := serveBusybox(t)
 	odd := appendLayer(t, base, []tar.Header{
 		{Name: "bin/.wh.gone"}, {Name: "srv/old/.wh..wh..opq"}, {Name: "srv/old/b", Mode: 0o644},
 		{Name: "etc/passwd", Mode: 0o644, Linkname: "root:x:0:0::/:/bin/sh\nwww:x:101:7::/srv:/bin/sh\n"},
