@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -332,11 +331,7 @@ func (d *Dir) note(name string, mine func(*Container) bool, code int) error {
 		return nil
 	}
 	c.Ended, c.Code = time.Now().UTC(), code
-	data, err := json.Marshal(c.Record)
-	if err != nil {
-		return err
-	}
-	return writeFile(filepath.Join(d.container(name), "record"), append(data, '\n'))
+	return writeFile(filepath.Join(d.container(name), "record"), c.Record.encode())
 }
 
 // Reap removes the containers that have ended and were to be removed then, for

@@ -26,9 +26,9 @@ type Security struct {
 	// Seccomp names the system call filter: empty is the built-in one, then
 	// SeccompUnconfined, or a file with a profile of docker's, absolute. In a
 	// record it is the compiled filter's name in place of the file's.
-	Seccomp       string `json:"seccomp,omitempty"`
-	NewPrivileges bool   `json:"new_privileges,omitempty"` // setuid programs and file capabilities count
-	AppArmor      string `json:"apparmor,omitempty"`       // profile to enter, of those the machine has loaded
+	Seccomp       string
+	NewPrivileges bool   // setuid programs and file capabilities count
+	AppArmor      string // profile to enter, of those the machine has loaded
 }
 
 // lockDown are the steps, the last before a program is looked for, by which a

@@ -80,16 +80,16 @@ const NotifySocket = "/dev/notify"
 
 // Volume binds a directory or file of the machine into the container.
 type Volume struct {
-	Source   string `json:"source"` // absolute
-	Target   string `json:"target"` // absolute
-	ReadOnly bool   `json:"readonly,omitempty"`
-	NoExec   bool   `json:"noexec,omitempty"`
-	Slave    bool   `json:"slave,omitempty"` // what the machine mounts below it later appears in the container, too
-	Exists   bool   `json:"-"`               // Source must be there; otherwise a directory is made
+	Source   string // absolute
+	Target   string // absolute
+	ReadOnly bool
+	NoExec   bool
+	Slave    bool // what the machine mounts below it later appears in the container, too
+	Exists   bool // Source must be there; otherwise a directory is made
 
-	Name    string `json:"name,omitempty"`    // of a volume that nsrun keeps
-	OfImage bool   `json:"ofimage,omitempty"` // the image asked for it, and it goes with the container
-	Fill    bool   `json:"-"`                 // copy what the image has at Target, while it is empty
+	Name    string // of a volume that nsrun keeps
+	OfImage bool   // the image asked for it, and it goes with the container
+	Fill    bool   // copy what the image has at Target, while it is empty
 
 	file bool // Source is no directory; PrepareVolumes finds out
 }

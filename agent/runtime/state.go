@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,45 +43,45 @@ func (d *Dir) UseLeases(l Leases) { d.leases = l }
 
 // Record is what is known of a container for as long as it exists.
 type Record struct {
-	Name        string        `json:"name"`
-	ID          string        `json:"id"`
-	Image       string        `json:"image,omitempty"`
-	Digest      string        `json:"digest,omitempty"`
-	Layers      []string      `json:"layers,omitempty"`
-	RootFS      string        `json:"rootfs,omitempty"`
-	Command     []string      `json:"command"`
-	Created     time.Time     `json:"created"`
-	Unit        string        `json:"unit,omitempty"`
-	Invocation  string        `json:"invocation,omitempty"`
-	Remove      bool          `json:"remove,omitempty"`
-	StopSignal  string        `json:"stop_signal,omitempty"`
-	StopTimeout time.Duration `json:"stop_timeout,omitempty"`
-	Network     string        `json:"network"`
-	Labels      []string      `json:"labels,omitempty"` // NAME=value
-	Expose      []string      `json:"expose,omitempty"` // PORT/PROTOCOL
-	Volumes     []Volume      `json:"volumes,omitempty"`
-	Details     Details       `json:"details"`
+	Name        string
+	ID          string
+	Image       string
+	Digest      string
+	Layers      []string
+	RootFS      string
+	Command     []string
+	Created     time.Time
+	Unit        string
+	Invocation  string
+	Remove      bool
+	StopSignal  string
+	StopTimeout time.Duration
+	Network     string
+	Labels      []string // NAME=value
+	Expose      []string // PORT/PROTOCOL
+	Volumes     []Volume
+	Details     Details
 	Security
 
-	Ended time.Time `json:"ended,omitzero"` // zero: not, or nobody saw it
-	Code  int       `json:"code"`           // as nsrun run gives it back; of use with Ended
+	Ended time.Time // zero: not, or nobody saw it
+	Code  int       // as nsrun run gives it back; of use with Ended
 }
 
 // Details is what is kept of a container's plan for whoever asks, and for what
 // joins it later: see [MakeExec].
 type Details struct {
-	Env      []string `json:"env,omitempty"`
-	User     string   `json:"user,omitempty"`
-	WorkDir  string   `json:"workdir,omitempty"`
-	Hostname string   `json:"hostname,omitempty"`
-	CapAdd   []string `json:"capadd,omitempty"`
-	CapDrop  []string `json:"capdrop,omitempty"`
-	Tmpfs    []Tmpfs  `json:"tmpfs,omitempty"`
-	ReadOnly bool     `json:"readonly,omitempty"`
-	HostIDs  bool     `json:"hostids,omitempty"`
-	Init     bool     `json:"init,omitempty"`
-	Groups   []string `json:"groups,omitempty"`
-	Caps     uint64   `json:"caps,omitempty"` // bit n for capability n
+	Env      []string
+	User     string
+	WorkDir  string
+	Hostname string
+	CapAdd   []string
+	CapDrop  []string
+	Tmpfs    []Tmpfs
+	ReadOnly bool
+	HostIDs  bool
+	Init     bool
+	Groups   []string
+	Caps     uint64 // bit n for capability n
 }
 
 // details returns what is kept of p.
@@ -104,8 +103,7 @@ type Live struct {
 	IDs     uint32 // first id of its range; 0 is none
 }
 
-// String is the line in live/NAME. (Half of what it takes to turn values into
-// JSON for the first time in a process is more than a system call is.)
+// String is the line in live/NAME.
 func (l Live) String() string {
 	state := "running"
 	if l.Setting {
@@ -290,7 +288,7 @@ func (d *Dir) read(name string) (*Container, error) {
 		return nil, err
 	}
 	c := &Container{}
-	if err := json.Unmarshal(data, &c.Record); err != nil {
+	if c.Record, err = decodeRecord(data); err != nil {
 		return nil, fmt.Errorf("read container %s: %w", name, err)
 	}
 	if live, err := d.readLive(name); err == nil && live.alive() {
@@ -457,11 +455,7 @@ func makeContainer(dir string, rec Record, overlay bool) error {
 			}
 		}
 	}
-	data, err := json.Marshal(rec)
-	if err != nil {
-		return err
-	}
-	return createFile(dir+"/record", append(data, '\n'), 0o600)
+	return createFile(dir+"/record", rec.encode(), 0o600)
 }
 
 // discard moves what is left of a container to the trash; moved says whether

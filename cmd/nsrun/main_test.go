@@ -139,7 +139,8 @@ func TestImports(t *testing.T) {
 	allowed := strings.Fields(`golang.org/x/sys/unix
 		github.com/clusterd/clusterd/agent/network github.com/clusterd/clusterd/unit/publish
 		github.com/clusterd/clusterd/agent/image github.com/clusterd/clusterd/agent/runtime
-		github.com/clusterd/clusterd/agent/runtime/seccomp github.com/clusterd/clusterd/agent/runtime/startlimit github.com/clusterd/clusterd/cmd/nsrun`)
+		github.com/clusterd/clusterd/agent/runtime/seccomp github.com/clusterd/clusterd/agent/sheet
+		github.com/clusterd/clusterd/agent/runtime/startlimit github.com/clusterd/clusterd/cmd/nsrun`)
 	for _, dep := range strings.Fields(string(out)) {
 		if !slices.Contains(allowed, dep) {
 			t.Errorf("nsrun imports %s: it would be initialised at every start of a container; leave it to nsrun-image", dep)
