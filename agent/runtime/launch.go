@@ -66,9 +66,18 @@ func (d *Dir) Run(p *Plan) (code int, err error) {
 	if err := l.claim(); err != nil {
 		return ExitFailed, err
 	}
-	// Until the gate opens a signal ends us, and the child with us.
+	// Until the gate opens a signal ends us, and the child with us; from then on
+	// the program is to get it.
+	signals := -1
 	for _, step := range p.Parent {
-		if err := l.do(step); err != nil {
+		err := error(nil)
+		if _, last := step.(openGate); last && !p.HandOver {
+			signals, err = catchSignals()
+		}
+		if err == nil {
+			err = l.do(step)
+		}
+		if err != nil {
 			if errors.Is(err, unix.ENOSYS) {
 				err = fmt.Errorf("%w%s", err, tooOld)
 			}
@@ -78,10 +87,6 @@ func (d *Dir) Run(p *Plan) (code int, err error) {
 	if p.HandOver {
 		l.tidy()
 		return 0, nil
-	}
-	signals, err := catchSignals()
-	if err != nil {
-		return ExitFailed, errors.Join(err, d.ended(p.Spec, l.end()))
 	}
 	if err := l.terminal.begin(p.Spec.Stdin); err != nil {
 		return ExitFailed, errors.Join(err, d.ended(p.Spec, l.end()))
