@@ -88,7 +88,6 @@ func candidates(name, list string) []string {
 
 // run says READY=1 and becomes the program.
 func (s program) run(b *builder, in *inputs, file string, argv, envp uint64) {
-	b.noMagicLink(file)
 	// A kernel that can't be asked answers EINVAL; the real call will tell.
 	ask := b.call("run "+file, unix.SYS_EXECVEAT, unix.AT_FDCWD, file, argv, envp, atExecveCheck)
 	ask.flags, ask.exit, ask.missing = flagUnknown, ExitNotExecutable, ExitNotFound
