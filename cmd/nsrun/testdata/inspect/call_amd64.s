@@ -1,0 +1,16 @@
+#include "textflag.h"
+
+// func call32(nr, a, b, c, d, e uintptr) uintptr
+TEXT ·call32(SB), NOSPLIT, $0-56
+	MOVQ nr+0(FP), AX
+	MOVQ a+8(FP), BX
+	MOVQ b+16(FP), CX
+	MOVQ c+24(FP), DX
+	MOVQ d+32(FP), SI
+	MOVQ e+40(FP), DI
+	PUSHQ BP
+	MOVQ $-1, BP
+	INT $0x80
+	POPQ BP
+	MOVQ AX, ret+48(FP)
+	RET
