@@ -3,7 +3,7 @@ SHELL := /bin/bash
 GO ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
-PACKAGES := systemd dbus busybox-static nftables iproute2 ca-certificates gcc libc6-dev
+PACKAGES := systemd dbus busybox-static crun nftables iproute2 ca-certificates gcc libc6-dev
 BINARIES := clusterd clusterctl nsrun nsrun-image nsrun-network
 
 export GOFLAGS := -buildvcs=false
@@ -61,7 +61,7 @@ test-functional: build ## tests on lab machines (root)
 bench: deps build ## measure clusters of lab machines, ten minutes at most (root)
 	$(GO) test -run '^$$' -bench . -skip '^BenchmarkRuntime' -benchtime 1x -timeout 15m ./functional/
 
-bench-runtime: PACKAGES += crun runc podman bubblewrap
+bench-runtime: PACKAGES += runc podman bubblewrap
 bench-runtime: deps build ## measure nsrun beside crun, runc, podman and bwrap (root)
 	$(GO) test -run '^$$' -bench '^BenchmarkRuntime' -benchtime 1x -timeout 15m ./functional/
 

@@ -157,7 +157,8 @@ func mountAttr(list string) int {
 func (s cloneTree) compile(b *builder, in *inputs) {
 	from := s.Path
 	flags := unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC
-	if !strings.HasPrefix(s.Path, "/dev/") {
+	device := strings.HasPrefix(s.Path, "/dev/")
+	if !device {
 		flags |= unix.AT_RECURSIVE
 	}
 	c := b.cell(s.Name)
@@ -166,18 +167,26 @@ func (s cloneTree) compile(b *builder, in *inputs) {
 	if s.Optional {
 		take.flags = flagIgnore
 	}
+	attr := uint64(unix.MOUNT_ATTR_NOSUID)
+	if s.Suid {
+		attr = 0
+	}
+	if !device {
+		attr |= unix.MOUNT_ATTR_NODEV
+	}
 	if s.ReadOnly {
-		b.setAttr("make "+from+" read-only", c, unix.MOUNT_ATTR_RDONLY, unix.AT_RECURSIVE)
+		attr |= unix.MOUNT_ATTR_RDONLY
 	}
 	if s.NoExec {
-		b.setAttr("make "+from+" noexec", c, unix.MOUNT_ATTR_NOEXEC, unix.AT_RECURSIVE)
+		attr |= unix.MOUNT_ATTR_NOEXEC
 	}
+	b.setAttr("restrict the mount of "+from, c, attr, unix.AT_RECURSIVE).flags |= take.flags
 }
 
 // setAttr sets attributes of the mount in cell c.
-func (b *builder) setAttr(what string, c *int32, attr uint64, flags int) {
+func (b *builder) setAttr(what string, c *int32, attr uint64, flags int) *op {
 	set := &unix.MountAttr{Attr_set: attr}
-	b.call(what, unix.SYS_MOUNT_SETATTR, c, "", unix.AT_EMPTY_PATH|flags, pin(b, set), unix.MOUNT_ATTR_SIZE_VER0)
+	return b.call(what, unix.SYS_MOUNT_SETATTR, c, "", unix.AT_EMPTY_PATH|flags, pin(b, set), unix.MOUNT_ATTR_SIZE_VER0)
 }
 
 // move attaches a mount to a place given by a directory's cell and a path below it.

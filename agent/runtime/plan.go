@@ -276,7 +276,7 @@ func (p *Plan) ownTrees(add func(...Step)) {
 	case s.RootOverlay:
 		add(makeOverlay{Layers: []string{s.RootFS}, Inside: true, Suid: s.NewPrivileges, Volatile: s.Remove})
 	default:
-		add(cloneTree{Name: "root", Path: s.RootFS})
+		add(cloneTree{Name: "root", Path: s.RootFS, Suid: s.NewPrivileges})
 	}
 	for i, v := range s.Volumes {
 		add(cloneTree{Name: volumeName(i), Path: v.Source, ReadOnly: v.ReadOnly, NoExec: v.NoExec})
@@ -317,7 +317,7 @@ func (p *Plan) makeSystem(host Host, add func(...Step)) {
 		p.makeCgroup(plain, add)
 	}
 	for _, d := range devices {
-		add(cloneTree{Name: "dev/" + d, Path: "/dev/" + d, ReadOnly: true})
+		add(cloneTree{Name: "dev/" + d, Path: "/dev/" + d, ReadOnly: true, NoExec: true})
 	}
 	for i, d := range p.Spec.Devices {
 		add(cloneTree{Name: deviceName(i), Path: d.Source, ReadOnly: true})

@@ -153,6 +153,7 @@ type (
 		Optional   bool // go on where the machine hasn't got it
 		ReadOnly   bool
 		NoExec     bool
+		Suid       bool // setuid programs in it count
 	}
 	pivot   struct{}
 	makeEtc struct {
@@ -238,6 +239,9 @@ func (s cloneTree) String() string {
 	mode := ""
 	if s.ReadOnly {
 		mode = ", read-only"
+	}
+	if s.Suid {
+		mode += ", setuid programs count"
 	}
 	return fmt.Sprintf("take %s%s", s.Path, mode)
 }

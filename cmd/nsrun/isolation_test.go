@@ -158,6 +158,11 @@ func TestIsolation_B05(t *testing.T) {
 			if len(r.Files) > 0 {
 				t.Errorf("open files: %v", r.Files)
 			}
+			for at, want := range map[string]string{"/": "rw,nosuid,nodev,", "/dev": "rw,nosuid,", "/dev/null": "ro,nosuid,noexec,", "/dev/shm": "rw,nosuid,nodev,noexec,"} {
+				if got := r.Mounts[at].Options; !strings.HasPrefix(got, want) {
+					t.Errorf("%s is mounted %s, want %s", at, got, want)
+				}
+			}
 			for _, m := range r.Mounts {
 				if strings.HasPrefix(m.Root, b.dir) && m.Root != b.root() {
 					t.Errorf("a mount of the machine's %s", m.Root)
