@@ -26,7 +26,7 @@ var cgroupLayouts = []struct{ name, make, inside string }{
 func TestCgroupLayouts_B05(t *testing.T) {
 	m := newUserManager(t)
 	const script = `set -f
-		mount | grep -c 'type cgroup2 (ro,nosuid,nodev,noexec' | sed s/^/v2:/
+		mount | grep ' on /sys/fs/cgroup ' | sed -n '$p' | grep -c 'type cgroup2 (ro,nosuid,nodev,noexec' | sed s/^/v2:/
 		mount | grep -c 'type cgroup ' | sed s/^/v1:/
 		cut -d: -f3 /proc/self/cgroup | grep -vc '^/$' | sed s/^/elsewhere:/
 		ls /sys/fs/cgroup | wc -l | sed s/^/entries:/
