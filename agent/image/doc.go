@@ -6,6 +6,7 @@
 //	blobs/sha256/<hex>              indexes, manifests and configurations, byte for byte
 //	layers/<hex>/                   one unpacked layer, named by its diffID, ready as an overlay lower directory
 //	layers/<hex>.sums               what was unpacked there, for [Store] users that check it
+//	layers/<hex>.frame              the rest of its archive, for those that save it
 //	refs/<registry>/<repository>/:<tag>  or  @sha256:<hex>    which manifest a reference stands for
 //	leases/<holder>                 a link that names the image a container uses; kept while the lease is there
 //	tmp/  lock  locks/              work in progress; advisory locks

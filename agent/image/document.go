@@ -22,6 +22,8 @@ const (
 	TypeManifest       = "application/vnd.oci.image.manifest.v1+json"
 	TypeDockerIndex    = "application/vnd.docker.distribution.manifest.list.v2+json"
 	TypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	TypeConfig         = "application/vnd.oci.image.config.v1+json"
+	TypeLayer          = "application/vnd.oci.image.layer.v1.tar"
 )
 
 // Descriptor points at a blob.
@@ -30,6 +32,8 @@ type Descriptor struct {
 	Digest    Digest    `json:"digest"`
 	Size      int64     `json:"size"`
 	Platform  *Platform `json:"platform,omitempty"`
+
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // Platform is what an image runs on.

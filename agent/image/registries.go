@@ -71,22 +71,15 @@ func LoadRegistries(path string) (*Registries, error) {
 func ParseRegistries(file string, data []byte) (*Registries, error) {
 	all := &Registries{file: file, hosts: map[string]*registry{}}
 	var section *registry
-	number := 0
-	for line := range strings.Lines(string(data)) {
-		number++
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' || line[0] == ';' {
-			continue
-		}
-		var err error
+	err := eachLine(file, data, func(_ int, line string) (err error) {
 		if line[0] == '[' {
 			section, err = all.section(line)
-		} else {
-			err = section.set(line)
+			return err
 		}
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", file, number, err)
-		}
+		return section.set(line)
+	})
+	if err != nil {
+		return nil, err
 	}
 	return all, nil
 }
@@ -109,17 +102,10 @@ func (r *Registries) section(line string) (*registry, error) {
 }
 
 func (g *registry) set(line string) error {
-	key, value, ok := strings.Cut(line, "=")
-	key, value = strings.TrimSpace(key), strings.TrimSpace(value)
-	switch {
-	case !ok:
-		return fmt.Errorf("%q is neither [Section] nor Key=value", line)
-	case g == nil:
-		return fmt.Errorf("%s= stands before any section; put [Registry HOST] above it", key)
-	case value == "":
-		return fmt.Errorf("%s= has no value; leave the line out", key)
+	key, value, err := setting(line, g != nil, "[Registry HOST]")
+	if err != nil {
+		return err
 	}
-	var err error
 	switch key {
 	case "Mirror":
 		var p place

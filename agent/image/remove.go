@@ -337,7 +337,7 @@ func (s *Store) drop(sub string, live map[Digest]bool) (dropped []Digest, err er
 		return nil, err
 	}
 	for _, e := range entries {
-		hex, isSums := strings.CutSuffix(e.Name(), ".sums")
+		hex, _, isBeside := strings.Cut(e.Name(), ".") // .sums, .frame
 		d := Digest(digestPrefix + hex)
 		if live[d] {
 			continue
@@ -352,7 +352,7 @@ func (s *Store) drop(sub string, live map[Digest]bool) (dropped []Digest, err er
 		if err := os.RemoveAll(away); err != nil {
 			return dropped, err
 		}
-		if !isSums {
+		if !isBeside {
 			dropped = append(dropped, d)
 		}
 	}

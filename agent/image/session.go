@@ -66,7 +66,7 @@ func (x *Session) PutBlob(data []byte) (Digest, error) {
 }
 
 // Fresh is a directory that a layer is being made in: Root becomes the layer,
-// Sums the list of what is in it.
+// Sums the list of what is in it, Frame the rest of its archive.
 type Fresh struct {
 	dir string
 }
@@ -76,6 +76,9 @@ func (f Fresh) Root() string { return filepath.Join(f.dir, "root") }
 
 // Sums is the file to write the list to.
 func (f Fresh) Sums() string { return filepath.Join(f.dir, "sums") }
+
+// Frame is the file to write what the archive has besides files' content to.
+func (f Fresh) Frame() string { return filepath.Join(f.dir, "frame") }
 
 // Layer makes sure that the layer with this diffID is here, calling fill to
 // make it if it is not; made says whether it did. Processes that want the
@@ -123,8 +126,10 @@ func (s *Store) settle(fresh Fresh, diffID Digest) error {
 	if err := unix.Syncfs(int(tmp.Fd())); err != nil {
 		return fmt.Errorf("sync %s: %w", fresh.dir, err)
 	}
-	if err := os.Rename(fresh.Sums(), s.SumsPath(diffID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for from, to := range map[string]string{fresh.Sums(): s.SumsPath(diffID), fresh.Frame(): s.FramePath(diffID)} {
+		if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	if err := os.Rename(fresh.Root(), s.LayerDir(diffID)); err != nil {
 		return err
@@ -140,6 +145,10 @@ func (x *Session) HasLayer(diffID Digest) bool {
 
 // SumsPath returns where the list of a layer's content is.
 func (s *Store) SumsPath(diffID Digest) string { return s.LayerDir(diffID) + ".sums" }
+
+// FramePath returns where the frame of a layer's archive is: what joined with
+// the layer gives the archive again.
+func (s *Store) FramePath(diffID Digest) string { return s.LayerDir(diffID) + ".frame" }
 
 // Tag makes ref stand for an image whose manifest, configuration and layers are
 // here. digest is what the reference stood for at its source: the manifest, or an index that lists it.

@@ -28,7 +28,7 @@ func (t *tool) pull(ctx context.Context, args []string) error {
 		cfg.Progress = io.Discard
 	}
 	if *platform != "" {
-		if cfg.Platform, err = pull.ParsePlatform(*platform); err != nil {
+		if cfg.Platform, err = image.ParsePlatform(*platform); err != nil {
 			return fmt.Errorf("%w; %w", err, errUsage)
 		}
 	}

@@ -66,14 +66,11 @@ func (p *Puller) layerOnce(ctx context.Context, from *repository, blob image.Des
 	}
 	defer body.Close()
 	watched := &meter{Reader: body, p: p, blob: blob, last: start}
-	report, err := unpack.Layer(ctx, fresh.Root(), watched, unpack.Want{Blob: blob.Digest, BlobBytes: blob.Size, DiffID: diffID}, p.cfg.Limits)
+	report, err := unpack.Into(ctx, fresh, watched, unpack.Want{Blob: blob.Digest, BlobBytes: blob.Size, DiffID: diffID}, p.cfg.Limits)
 	if err != nil {
 		if watched.err != nil {
 			return transferError{err}
 		}
-		return err
-	}
-	if err := unpack.WriteSums(fresh.Sums(), fresh.Root(), report); err != nil {
 		return err
 	}
 	p.say("layer %s: %s unpacked to %s in %s", blob.Digest.Short(), Size(blob.Size), Size(report.Bytes), time.Since(start).Round(time.Millisecond))

@@ -12,7 +12,7 @@ import (
 
 func TestLogin(t *testing.T) {
 	f := newFixture(t)
-	f.push("library/busybox:latest", makeImage(t, Here().Architecture, "x"))
+	f.push("library/busybox:latest", makeImage(t, image.Here().Architecture, "x"))
 	f.set(nil, func(w http.ResponseWriter, r *http.Request) bool {
 		user, password, _ := r.BasicAuth()
 		if user == "me" && password == "secret" {

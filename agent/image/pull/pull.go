@@ -44,7 +44,7 @@ func New(cfg Config) *Puller {
 		cfg.Keychain = authn.DefaultKeychain
 	}
 	if cfg.Platform == (image.Platform{}) {
-		cfg.Platform = Here()
+		cfg.Platform = image.Here()
 	}
 	if cfg.LayersAtOnce == 0 {
 		cfg.LayersAtOnce = 4
@@ -172,7 +172,7 @@ func (p *Puller) find(ctx context.Context, session *image.Session, from *reposit
 	if !doc.IsIndex() {
 		return chosen{top: top, digest: top, doc: doc}, nil
 	}
-	desc, err := choose(doc.Manifests, p.cfg.Platform)
+	desc, err := image.Choose(doc.Manifests, p.cfg.Platform)
 	if err != nil {
 		return chosen{}, err
 	}

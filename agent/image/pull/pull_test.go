@@ -223,7 +223,7 @@ func (f *fixture) visible() string {
 
 func TestPullThenResolve(t *testing.T) {
 	f := newFixture(t)
-	digest := f.push("library/busybox:latest", makeImage(t, Here().Architecture, "lower", "upper"))
+	digest := f.push("library/busybox:latest", makeImage(t, image.Here().Architecture, "lower", "upper"))
 	img, fresh, err := f.pull("busybox")
 	if err != nil || !fresh {
 		t.Fatalf("fresh %v, %v", fresh, err)
@@ -254,7 +254,7 @@ func TestPullThenResolve(t *testing.T) {
 
 func TestPullAgainAsksLittle(t *testing.T) {
 	f := newFixture(t)
-	digest := f.push("library/busybox:latest", makeImage(t, Here().Architecture, "x"))
+	digest := f.push("library/busybox:latest", makeImage(t, image.Here().Architecture, "x"))
 	if _, _, err := f.pull("busybox"); err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func TestPullAgainAsksLittle(t *testing.T) {
 	if got := f.requests(); got != "" {
 		t.Errorf("the digest again asks\n%s", got)
 	}
-	newer := f.push("library/busybox:latest", makeImage(t, Here().Architecture, "x", "y"))
+	newer := f.push("library/busybox:latest", makeImage(t, image.Here().Architecture, "x", "y"))
 	f.requests()
 	img, fresh, err = f.pull("busybox")
 	if err != nil || !fresh || img.Digest != newer {
@@ -316,7 +316,7 @@ func TestPullByDigestAndPlatform(t *testing.T) {
 }
 
 func TestB09_OneFlippedByteIsRefusedAndNothingUnpacked(t *testing.T) {
-	img := makeImage(t, Here().Architecture, strings.Repeat("content ", 500))
+	img := makeImage(t, image.Here().Architecture, strings.Repeat("content ", 500))
 	manifest, err := img.Manifest()
 	if err != nil {
 		t.Fatal(err)
@@ -353,7 +353,7 @@ func TestB09_OneFlippedByteIsRefusedAndNothingUnpacked(t *testing.T) {
 
 func TestAmbiguousManifestIsRefused(t *testing.T) {
 	f := newFixture(t)
-	f.push("library/busybox:latest", makeImage(t, Here().Architecture, "x"))
+	f.push("library/busybox:latest", makeImage(t, image.Here().Architecture, "x"))
 	var both []byte
 	f.set(nil, func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/manifests/") {
@@ -373,7 +373,7 @@ func TestAmbiguousManifestIsRefused(t *testing.T) {
 
 func TestPullErrorsNameTheFix(t *testing.T) {
 	f := newFixture(t)
-	f.push("library/busybox:latest", makeImage(t, Here().Architecture, "x"))
+	f.push("library/busybox:latest", makeImage(t, image.Here().Architecture, "x"))
 	plain := httptest.NewServer(f.server.Config.Handler)
 	t.Cleanup(plain.Close)
 	closed := httptest.NewServer(nil)
@@ -433,8 +433,8 @@ func TestPullErrorsNameTheFix(t *testing.T) {
 
 func TestMirrorsComeFirstAndMayFail(t *testing.T) {
 	f := newFixture(t)
-	f.push("mirror/library/busybox:latest", makeImage(t, Here().Architecture, "mirrored"))
-	f.push("library/other:latest", makeImage(t, Here().Architecture, "own"))
+	f.push("mirror/library/busybox:latest", makeImage(t, image.Here().Architecture, "mirrored"))
+	f.push("library/other:latest", makeImage(t, image.Here().Architecture, "own"))
 	f.conf = strings.Replace(f.conf, "Location=", "Mirror="+f.host()+"/mirror\nLocation=", 1)
 	for _, ref := range []string{"busybox", "other"} {
 		if _, _, err := f.pull(ref); err != nil {
@@ -445,7 +445,7 @@ func TestMirrorsComeFirstAndMayFail(t *testing.T) {
 
 func TestConcurrentPullsFetchEachLayerOnce(t *testing.T) {
 	f := newFixture(t)
-	f.push("library/busybox:latest", makeImage(t, Here().Architecture, "1", "2", "3"))
+	f.push("library/busybox:latest", makeImage(t, image.Here().Architecture, "1", "2", "3"))
 	var wg sync.WaitGroup
 	for range 8 {
 		p := f.puller(image.Platform{})
@@ -475,7 +475,7 @@ func TestConcurrentPullsFetchEachLayerOnce(t *testing.T) {
 
 func TestBrokenTransferIsTriedAgain(t *testing.T) {
 	f := newFixture(t)
-	img := makeImage(t, Here().Architecture, strings.Repeat("x", 1000))
+	img := makeImage(t, image.Here().Architecture, strings.Repeat("x", 1000))
 	f.push("library/busybox:latest", img)
 	manifest, err := img.Manifest()
 	if err != nil {
@@ -499,7 +499,7 @@ func TestBrokenTransferIsTriedAgain(t *testing.T) {
 
 func TestCancelledPullLeavesNothing(t *testing.T) {
 	f := newFixture(t)
-	img := makeImage(t, Here().Architecture, strings.Repeat("x", 1000))
+	img := makeImage(t, image.Here().Architecture, strings.Repeat("x", 1000))
 	f.push("library/busybox:latest", img)
 	manifest, err := img.Manifest()
 	if err != nil {

@@ -57,9 +57,10 @@ func (l Limits) withDefaults() Limits {
 
 // Want is what a manifest and a configuration say about a layer.
 type Want struct {
-	Blob      image.Digest // of the blob as it is sent
+	Blob      image.Digest // of the blob as it is sent; "" where nobody says
 	BlobBytes int64
 	DiffID    image.Digest // of the archive in it
+	Frame     io.Writer    // gets the archive's frame, see Join; nil: it isn't wanted
 }
 
 // Report is what Layer did.
@@ -84,7 +85,7 @@ func Layer(ctx context.Context, dir string, blob io.Reader, want Want, limits Li
 		return nil, fmt.Errorf("%w: a blob of %d bytes", ErrBomb, want.BlobBytes)
 	}
 	in := &source{ctx: ctx, r: io.LimitReader(blob, want.BlobBytes+1), sum: sha256.New()}
-	report, diffID, err := layer(in, dir, limits)
+	report, diffID, err := layer(in, dir, limits, want.Frame)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -98,7 +99,7 @@ func Layer(ctx context.Context, dir string, blob io.Reader, want Want, limits Li
 		return nil, fmt.Errorf("%w: after %d of %d bytes", ErrShort, in.read, want.BlobBytes)
 	case in.read > want.BlobBytes:
 		return nil, fmt.Errorf("%w: %s has more than the %d bytes it should have", image.ErrMismatch, want.Blob, want.BlobBytes)
-	case got != want.Blob:
+	case want.Blob != "" && got != want.Blob:
 		return nil, fmt.Errorf("%w: %s has the content of %s", image.ErrMismatch, want.Blob, got)
 	case err != nil:
 		return nil, err
@@ -108,18 +109,23 @@ func Layer(ctx context.Context, dir string, blob io.Reader, want Want, limits Li
 	return report, nil
 }
 
-func layer(in *source, dir string, limits Limits) (*Report, image.Digest, error) {
+func layer(in *source, dir string, limits Limits, frame io.Writer) (*Report, image.Digest, error) {
 	plain, err := decompress(in)
 	if err != nil {
 		return nil, "", fmt.Errorf("decompress: %w", err)
 	}
 	defer plain.Close()
 	guard := &guard{in: in, limits: limits}
-	diff := &counted{r: plain, guard: guard, sum: sha256.New()}
+	framer, err := newFramer(frame)
+	if err != nil {
+		return nil, "", err
+	}
+	diff := &counted{r: plain, guard: guard, sum: sha256.New(), framer: framer}
 	t, err := openTree(dir, guard)
 	if err != nil {
 		return nil, "", err
 	}
+	t.framer = framer
 	defer t.close()
 	archive := tar.NewReader(diff)
 	for {
@@ -145,6 +151,9 @@ func layer(in *source, dir string, limits Limits) (*Report, image.Digest, error)
 	if _, err := io.Copy(io.Discard, diff); err != nil {
 		return nil, "", fmt.Errorf("read archive: %w", err)
 	}
+	if err := framer.close(); err != nil {
+		return nil, "", fmt.Errorf("write frame: %w", err)
+	}
 	return t.report, image.DigestFrom(diff.sum.Sum(nil)), nil
 }
 
@@ -166,9 +175,9 @@ func decompress(in io.Reader) (io.ReadCloser, error) {
 		return nil, err
 	}
 	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+	case isGzip(magic):
 		return gzip.NewReader(buffered)
-	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}), len(magic) == 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18}):
+	case isZstd(magic):
 		// Layers go in parallel already, and one decoder of one goroutine is the fastest.
 		d, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(windowBytesMax))
 		if err != nil {
@@ -177,6 +186,29 @@ func decompress(in io.Reader) (io.ReadCloser, error) {
 		return d.IOReadCloser(), nil
 	}
 	return io.NopCloser(buffered), nil
+}
+
+// Compressed says whether something that begins with these four bytes is.
+func Compressed(magic []byte) bool { return isGzip(magic) || isZstd(magic) }
+
+func isGzip(magic []byte) bool { return bytes.HasPrefix(magic, []byte{0x1f, 0x8b}) }
+
+func isZstd(magic []byte) bool {
+	frame := bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd})
+	return frame || len(magic) == 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18})
+}
+
+// Plain decompresses in, whatever it is compressed with, within limits.
+func Plain(ctx context.Context, in io.Reader, limits Limits) (io.ReadCloser, error) {
+	from := &source{ctx: ctx, r: in, sum: sha256.New()}
+	plain, err := decompress(from)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{&counted{r: plain, guard: &guard{in: from, limits: limits.withDefaults()}, sum: sha256.New()}, plain}, nil
 }
 
 // source reads the blob, counts and hashes it, and keeps the error it ended with.
@@ -222,17 +254,19 @@ func (g *guard) add(n int64) error {
 
 // counted is the unpacked stream on its way through guard and hash.
 type counted struct {
-	r     io.Reader
-	guard *guard
-	sum   hash.Hash
-	read  int64
+	r      io.Reader
+	guard  *guard
+	sum    hash.Hash
+	framer *framer
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.sum.Write(p[:n])
-	c.read += int64(n)
 	if bad := c.guard.add(int64(n)); bad != nil {
+		return n, bad
+	}
+	if bad := c.framer.saw(p[:n]); bad != nil {
 		return n, bad
 	}
 	return n, err

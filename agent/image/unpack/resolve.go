@@ -24,8 +24,12 @@ func (t *tree) openWith(dir string, flags uint64) (int, error) {
 		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC | flags,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
 	}
+	return t.openHow(dir, how)
+}
+
+func (t *tree) openHow(name string, how *unix.OpenHow) (int, error) {
 	for range resolveAttempts {
-		fd, err := unix.Openat2(t.root, dir, how)
+		fd, err := unix.Openat2(t.root, name, how)
 		if err != unix.EAGAIN && err != unix.EINTR {
 			return fd, err
 		}

@@ -31,6 +31,7 @@ const (
 type tree struct {
 	root    int // the layer's directory
 	guard   *guard
+	framer  *framer
 	report  *Report
 	own     bool // we are not root: no owners, no trusted attributes
 	dirs    map[string]meta
@@ -126,7 +127,11 @@ func (t *tree) add(h *tar.Header, body io.Reader) error {
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
-		return t.file(parent, base, body, m)
+		if isSparse(h) { // its frame holds it as it stands in the archive
+			return t.file(parent, base, body, m)
+		}
+		t.framer.begin()
+		return errors.Join(t.file(parent, base, body, m), t.framer.end(name))
 	case tar.TypeSymlink:
 		if h.Linkname == "" {
 			return errors.New("symbolic link to nothing")

@@ -1,44 +1,42 @@
-package pull
+package image
 
 import (
 	"errors"
 	"fmt"
 	"runtime"
 	"strings"
-
-	"github.com/clusterd/clusterd/agent/image"
 )
 
-// errPlatform says that an image has no variant for the wanted platform.
-var errPlatform = errors.New("no variant for this platform")
+// ErrPlatform says that an image has no variant for the wanted platform.
+var ErrPlatform = errors.New("no variant for this platform")
 
 // Here is this machine's platform.
-func Here() image.Platform {
-	return image.Platform{OS: "linux", Architecture: runtime.GOARCH}
+func Here() Platform {
+	return Platform{OS: "linux", Architecture: runtime.GOARCH}
 }
 
 // ParsePlatform reads OS/ARCHITECTURE[/VARIANT] or just ARCHITECTURE.
-func ParsePlatform(s string) (image.Platform, error) {
+func ParsePlatform(s string) (Platform, error) {
 	parts := strings.Split(s, "/")
 	if len(parts) == 1 {
 		parts = []string{"linux", parts[0]}
 	}
 	if len(parts) > 3 || parts[0] == "" || parts[1] == "" {
-		return image.Platform{}, fmt.Errorf("platform %q: write it like linux/arm64", s)
+		return Platform{}, fmt.Errorf("platform %q: write it like linux/arm64", s)
 	}
-	p := image.Platform{OS: parts[0], Architecture: parts[1]}
+	p := Platform{OS: parts[0], Architecture: parts[1]}
 	if len(parts) == 3 {
 		p.Variant = parts[2]
 	}
 	return p, nil
 }
 
-// choose returns the manifest of an index to take: the first for the platform,
+// Choose returns the manifest of an index to take: the first for the platform,
 // preferring the same variant and then none at all.
-func choose(manifests []image.Descriptor, want image.Platform) (image.Descriptor, error) {
-	var best *image.Descriptor
+func Choose(manifests []Descriptor, want Platform) (Descriptor, error) {
+	var best *Descriptor
 	var offered []string
-	rank := func(d *image.Descriptor) int {
+	rank := func(d *Descriptor) int {
 		switch d.Platform.Variant {
 		case want.Variant:
 			return 2
@@ -67,7 +65,7 @@ func choose(manifests []image.Descriptor, want image.Platform) (image.Descriptor
 		return manifests[0], nil
 	}
 	if best == nil {
-		return image.Descriptor{}, fmt.Errorf("%w %s; there are %s: choose with --platform", errPlatform, want, strings.Join(offered, ", "))
+		return Descriptor{}, fmt.Errorf("%w %s; there are %s: choose with --platform", ErrPlatform, want, strings.Join(offered, ", "))
 	}
 	return *best, nil
 }
