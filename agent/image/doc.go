@@ -9,6 +9,7 @@
 //	layers/<hex>.frame              the rest of its archive, for those that save it
 //	refs/<registry>/<repository>/:<tag>  or  @sha256:<hex>    which manifest a reference stands for
 //	leases/<holder>                 a link that names the image a container uses; kept while the lease is there
+//	partial/<hex>                   beginnings of blobs, of pulls that were cut off
 //	tmp/  lock  locks/              work in progress; advisory locks
 //
 // Everything is written aside, synced and renamed: a process killed at any

@@ -33,7 +33,7 @@ func (s *Store) Begin(ctx context.Context) (*Session, error) {
 	// Alone here? Then what is in tmp belongs to nobody any more.
 	lock, err := tryLock(s.lockPath(), unix.LOCK_EX)
 	if err == nil {
-		err = errors.Join(s.emptyTmp(), lock.change(unix.LOCK_SH))
+		err = errors.Join(s.emptyTmp(), s.dropPartials(partialAge), lock.change(unix.LOCK_SH))
 		if err != nil {
 			lock.release()
 		}

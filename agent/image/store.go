@@ -31,7 +31,7 @@ type Image struct {
 	Manifest Digest    // the manifest; differs from Digest when that is an index of several platforms
 	ConfigID Digest    // the configuration blob: docker's image id
 	Created  time.Time // when it was built; zero when it doesn't say
-	Pulled   time.Time
+	Pulled   time.Time // or tagged, or let go by a container: what came last
 	Platform Platform
 	DiffIDs  []Digest // one for each of Layers
 }
@@ -277,15 +277,21 @@ func (s *Store) references() ([]Reference, error) {
 func (s *Store) Bytes(img *Image) int64 {
 	var total int64
 	for _, id := range img.DiffIDs {
-		f, err := os.Open(s.SumsPath(id))
-		if err != nil {
-			continue
-		}
-		var n int64
-		if _, err := fmt.Fscanf(f, "bytes %d\n", &n); err == nil {
-			total += n
-		}
-		f.Close()
+		total += s.LayerBytes(id)
 	}
 	return total
+}
+
+// LayerBytes is Bytes for one layer.
+func (s *Store) LayerBytes(diffID Digest) int64 {
+	f, err := os.Open(s.SumsPath(diffID))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	var n int64
+	if _, err := fmt.Fscanf(f, "bytes %d\n", &n); err != nil {
+		return 0
+	}
+	return n
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,7 @@ import (
 
 // format prints each JSON value on standard input by a template of Go's, as
 // docker's --format does. It is here for nsrun, which is too small for that.
-func (t *tool) format(args []string) error {
+func (t *tool) format(_ context.Context, args []string) error {
 	flags := t.flags("format")
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("%w; %w", err, errUsage)

@@ -30,10 +30,11 @@ func (t *tool) login(ctx context.Context, args []string) error {
 	flags.StringVar(&password, "p", "", "")
 	flags.StringVar(&password, "password", "", "")
 	fromStdin := flags.Bool("password-stdin", false, "")
-	if err := t.parse(flags, args); err != nil {
+	rest, err := t.parse(flags, args)
+	if err != nil {
 		return err
 	}
-	host, err := loginHost(flags.Args())
+	host, err := loginHost(rest)
 	if err != nil {
 		return err
 	}
@@ -67,12 +68,13 @@ func (t *tool) login(ctx context.Context, args []string) error {
 	return nil
 }
 
-func (t *tool) logout(args []string) error {
+func (t *tool) logout(_ context.Context, args []string) error {
 	flags := t.flags("logout")
-	if err := t.parse(flags, args); err != nil {
+	rest, err := t.parse(flags, args)
+	if err != nil {
 		return err
 	}
-	host, err := loginHost(flags.Args())
+	host, err := loginHost(rest)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/clusterd/clusterd/agent/image"
 )
@@ -27,24 +26,42 @@ var errUsage = errors.New("see nsrun-image --help")
 const help = `nsrun-image brings container images to this machine and looks after them.
 
 Usage:
-  nsrun-image [--root DIR] [--registries FILE] VERB …
+  nsrun-image [--root DIR] [--registries FILE] [--policy FILE] VERB …
 
 Verbs:
-  pull [-q] [--platform OS/ARCH] REF…   fetch images, or see that they are up to date
-  images [-q] [--digests] [--no-trunc]  list the images that are here
-  rmi [-f] REF…                         remove images that no container uses
-  prune                                 remove what no name and no container uses
+  pull [-q] [--platform OS/ARCH] [--require-digest] REF…
+                      fetch images, or see that they are up to date
+  load [-q] [-i FILE] [--platform OS/ARCH]
+                      bring in the images of an archive, compressed or not (default: standard input)
+  save [-o FILE] [--format docker-archive|oci-archive] REF…
+                      write images to an archive (default: standard output)
+  tag SRC DST         give an image another name
+  images [-aq] [--digests] [--no-trunc] [--filter F] [--format F] [NAME[:TAG]]
+                      list the images that are here; filters: dangling=, reference=, label=,
+                      before=, since=, until=; formats: json or a template
+  inspect [-f F] REF…  print all that is known of images, as docker does
+  history REF         print how an image says it was made
+  rmi [-f] REF…       remove images that no container uses
+  prune [-a] [-f] [--filter until=24h|label=L] [--keep-storage 10G]
+                      remove what no name and no container uses, and with -a images that no
+                      container uses: last used before, or the longest unused until so much is left
   login [-u USER] [--password-stdin] [HOST]  check a password and keep it where docker would
-  logout [HOST]                         forget it
-  verify [REF…]                         compare images with what was pulled
-  version                               print name and version
+  logout [HOST]       forget it
+  verify [REF…]       compare images with what was pulled
+  version             print name and version
+
+A REF is NAME[:TAG][@DIGEST], or docker-archive:FILE[:REF], oci-archive:FILE[:REF], oci:DIR[:REF]; all
+but pull take an image's id, too.
 
 Flags:
   --root DIR          where images are kept (default ` + image.Dir + `; without root ~/.local/share/nsrun/images)
   --registries FILE   which hosts to ask, and how (default ` + image.RegistriesFile + `;
                       without root ~/.config/nsrun/registries.conf goes before that)
+  --policy FILE       which images are allowed, and how many are kept (default ` + image.PolicyFile + `)
 
-Exit codes: 0 done, 1 failed, 125 wrong usage, 130 interrupted.
+NSRUN_CONF names another directory than /etc/nsrun for those files.
+
+Exit codes: 0 done, 1 failed or refused by policy, 125 wrong usage, 130 interrupted.
 
 Example:
   nsrun-image pull busybox && nsrun-image images
@@ -56,6 +73,7 @@ type tool struct {
 	stdout, stderr io.Writer
 	root           string
 	registries     string
+	policyFile     string
 }
 
 // run is the program without its process.
@@ -80,86 +98,61 @@ func exitCode(ctx context.Context, err error) int {
 	return exitFailed
 }
 
+// verb is one thing the program does.
+type verb func(t *tool, ctx context.Context, args []string) error
+
+func verbs() map[string]verb {
+	return map[string]verb{
+		"pull": (*tool).pull, "load": (*tool).load, "save": (*tool).save, "tag": (*tool).tag,
+		"images": (*tool).images, "inspect": (*tool).inspect, "history": (*tool).history, "rmi": (*tool).remove, "prune": (*tool).prune,
+		"login": (*tool).login, "logout": (*tool).logout, "verify": (*tool).verify, "format": (*tool).format,
+		"version": (*tool).version, "help": (*tool).help, "": (*tool).help,
+	}
+}
+
 func (t *tool) dispatch(ctx context.Context, args []string) error {
 	flags := t.flags("")
 	flags.StringVar(&t.root, "root", defaultRoot(), "")
 	flags.StringVar(&t.registries, "registries", defaultRegistries(), "")
+	flags.StringVar(&t.policyFile, "policy", settingsFile(image.PolicyFile), "")
 	showVersion := flags.Bool("version", false, "")
-	if err := t.parse(flags, args); err != nil {
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(t.stdout, help)
 		return err
+	} else if err != nil {
+		return fmt.Errorf("%w; %w", err, errUsage)
 	}
-	verb, rest := flags.Arg(0), flags.Args()
+	name, rest := flags.Arg(0), flags.Args()
 	if *showVersion {
-		verb = "version"
+		name = "version"
 	}
 	if len(rest) > 0 {
 		rest = rest[1:]
 	}
-	switch verb {
-	case "", "help":
-		fmt.Fprint(t.stdout, help)
-		return nil
-	case "version":
-		fmt.Fprintln(t.stdout, "nsrun-image", version)
-		return nil
-	case "pull":
-		return t.pull(ctx, rest)
-	case "images":
-		return t.images(rest)
-	case "rmi":
-		return t.remove(ctx, rest)
-	case "prune":
-		return t.prune(ctx, rest)
-	case "login":
-		return t.login(ctx, rest)
-	case "logout":
-		return t.logout(rest)
-	case "format":
-		return t.format(rest)
-	case "verify":
-		return t.verify(ctx, rest)
+	do := verbs()[name]
+	if do == nil {
+		return fmt.Errorf("unknown verb %q; %w", name, errUsage)
 	}
-	return fmt.Errorf("unknown verb %q; %w", verb, errUsage)
+	return do(t, ctx, rest)
 }
 
-// flags returns an empty set of flags that stays silent: run prints the error.
-func (t *tool) flags(verb string) *flag.FlagSet {
-	flags := flag.NewFlagSet(verb, flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.Usage = func() {}
-	return flags
-}
-
-func (t *tool) parse(flags *flag.FlagSet, args []string) error {
-	err := flags.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(t.stdout, help)
-		return err
-	}
-	if err != nil {
-		return fmt.Errorf("%w; %w", err, errUsage)
-	}
+func (t *tool) help(context.Context, []string) error {
+	fmt.Fprint(t.stdout, help)
 	return nil
 }
 
-// parseRefs parses a verb's flags and wants at least refsMin references.
-func (t *tool) parseRefs(flags *flag.FlagSet, args []string, refsMin int) ([]string, error) {
-	if err := t.parse(flags, args); err != nil {
-		return nil, err
+func (t *tool) version(context.Context, []string) error {
+	fmt.Fprintln(t.stdout, "nsrun-image", version)
+	return nil
+}
+
+// settingsFile is where a file of settings is: NSRUN_CONF names another
+// directory for all of them.
+func settingsFile(path string) string {
+	if dir := os.Getenv("NSRUN_CONF"); dir != "" {
+		return filepath.Join(dir, filepath.Base(path))
 	}
-	refs := flags.Args()
-	if len(refs) < refsMin {
-		return nil, fmt.Errorf("%s: name an image; %w", flags.Name(), errUsage)
-	}
-	for _, ref := range refs {
-		if strings.HasPrefix(ref, "-") {
-			return nil, fmt.Errorf("flag %s comes after %s; put flags first: %w", ref, refs[0], errUsage)
-		}
-		if _, err := image.ParseReference(ref); err != nil {
-			return nil, err
-		}
-	}
-	return refs, nil
+	return path
 }
 
 func (t *tool) store() (*image.Store, error) { return image.Open(t.root) }
@@ -181,13 +174,14 @@ func defaultRoot() string {
 
 // defaultRegistries is the machine's file, or the user's own where there is one.
 func defaultRegistries() string {
+	machines := settingsFile(image.RegistriesFile)
 	dir, err := os.UserConfigDir()
-	if err != nil || os.Geteuid() == 0 {
-		return image.RegistriesFile
+	if err != nil || os.Geteuid() == 0 || machines != image.RegistriesFile {
+		return machines
 	}
 	own := filepath.Join(dir, "nsrun", filepath.Base(image.RegistriesFile))
 	if _, err := os.Stat(own); err != nil {
-		return image.RegistriesFile
+		return machines
 	}
 	return own
 }

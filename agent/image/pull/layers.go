@@ -7,15 +7,9 @@ import (
 	"io"
 	"os"
 	"sync"
-	"time"
 
 	"github.com/clusterd/clusterd/agent/image"
 	"github.com/clusterd/clusterd/agent/image/unpack"
-)
-
-const (
-	attemptsMax   = 3 // to fetch a layer whose transfer breaks off
-	progressEvery = 5 * time.Second
 )
 
 // layers brings all layers into the store, several at a time. The first
@@ -25,6 +19,9 @@ func (p *Puller) layers(ctx context.Context, session *image.Session, from *repos
 	defer cancel(nil)
 	slots := make(chan struct{}, p.cfg.LayersAtOnce)
 	var wg sync.WaitGroup
+	for _, blob := range blobs {
+		p.cfg.Watch(image.Status{Layer: blob.Digest, Phase: image.Waiting, Total: blob.Size})
+	}
 	for i, blob := range blobs {
 		wg.Go(func() {
 			slots <- struct{}{}
@@ -32,11 +29,16 @@ func (p *Puller) layers(ctx context.Context, session *image.Session, from *repos
 			if ctx.Err() != nil {
 				return
 			}
-			_, err := session.Layer(ctx, diffIDs[i], func(fresh image.Fresh) error {
-				return p.layer(ctx, from, blob, diffIDs[i], fresh)
+			made, err := session.Layer(ctx, diffIDs[i], func(fresh image.Fresh) error {
+				return p.layer(ctx, session, from, blob, diffIDs[i], fresh)
 			})
-			if err != nil {
+			switch {
+			case err != nil:
 				cancel(fmt.Errorf("layer %s: %w", blob.Digest.Short(), err))
+			case made:
+				p.cfg.Watch(image.Status{Layer: blob.Digest, Phase: image.Complete, Done: blob.Size, Total: blob.Size})
+			default:
+				p.cfg.Watch(image.Status{Layer: blob.Digest, Phase: image.Exists, Done: blob.Size, Total: blob.Size})
 			}
 		})
 	}
@@ -44,73 +46,40 @@ func (p *Puller) layers(ctx context.Context, session *image.Session, from *repos
 	return context.Cause(ctx)
 }
 
-// layer fetches one layer, again when the connection breaks.
-func (p *Puller) layer(ctx context.Context, from *repository, blob image.Descriptor, diffID image.Digest, fresh image.Fresh) error {
-	for attempt := 1; ; attempt++ {
-		err := p.layerOnce(ctx, from, blob, diffID, fresh)
-		if err == nil || ctx.Err() != nil || attempt == attemptsMax || !broken(err) {
-			return err
+// layer fetches and unpacks one layer. What an earlier pull left may be rubbish,
+// of a power cut or of another source: then all of it is fetched.
+func (p *Puller) layer(ctx context.Context, session *image.Session, from *repository, blob image.Descriptor, diffID image.Digest, fresh image.Fresh) error {
+	f, err := p.fetch(ctx, session, from, blob)
+	if err != nil {
+		return err
+	}
+	done := false
+	defer func() { f.close(done) }()
+	want := unpack.Want{Blob: blob.Digest, BlobBytes: blob.Size, DiffID: diffID}
+	report, err := unpack.Into(ctx, fresh, f, want, p.cfg.Limits)
+	if err != nil && (f.err == nil || f.err == io.EOF) && ctx.Err() == nil && f.partial != nil { // not the transfer's fault
+		was := f.resumed
+		if empty := f.partial.Empty(); empty != nil || was == 0 {
+			return errors.Join(err, empty)
 		}
-		p.say("layer %s: %v; fetching it again", blob.Digest.Short(), err)
+		p.say("layer %s: what there was of it is no good; fetching all of it", blob.Digest.Short())
 		if err := errors.Join(os.RemoveAll(fresh.Root()), os.Mkdir(fresh.Root(), 0o755)); err != nil {
 			return err
 		}
-	}
-}
-
-func (p *Puller) layerOnce(ctx context.Context, from *repository, blob image.Descriptor, diffID image.Digest, fresh image.Fresh) error {
-	start := time.Now()
-	body, err := from.blob(ctx, blob.Digest)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	watched := &meter{Reader: body, p: p, blob: blob, last: start}
-	report, err := unpack.Into(ctx, fresh, watched, unpack.Want{Blob: blob.Digest, BlobBytes: blob.Size, DiffID: diffID}, p.cfg.Limits)
-	if err != nil {
-		if watched.err != nil {
-			return transferError{err}
+		if f.body != nil {
+			f.body.Close()
 		}
+		f = &fetch{ctx: ctx, p: p, from: from, blob: blob, partial: f.partial}
+		report, err = unpack.Into(ctx, fresh, f, want, p.cfg.Limits)
+	}
+	if err != nil {
 		return err
 	}
-	p.say("layer %s: %s unpacked to %s in %s", blob.Digest.Short(), Size(blob.Size), Size(report.Bytes), time.Since(start).Round(time.Millisecond))
+	done = true
 	if report.Left > 0 {
 		p.say("layer %s: left out %d things of the archive, such as %s", blob.Digest.Short(), report.Left, report.Skipped[0])
 	}
 	return nil
-}
-
-// transferError is a failure to get a blob's bytes, not one to like them.
-type transferError struct{ error }
-
-func (e transferError) Unwrap() error { return e.error }
-
-func broken(err error) bool {
-	var transfer transferError
-	return errors.As(err, &transfer) || errors.Is(err, unpack.ErrShort)
-}
-
-// meter tells how far a long transfer is, and keeps the error that ended it.
-type meter struct {
-	io.Reader
-	p    *Puller
-	blob image.Descriptor
-	read int64
-	last time.Time
-	err  error
-}
-
-func (m *meter) Read(b []byte) (int, error) {
-	n, err := m.Reader.Read(b)
-	m.read += int64(n)
-	if err != nil && err != io.EOF {
-		m.err = err
-	}
-	if now := time.Now(); now.Sub(m.last) >= progressEvery {
-		m.last = now
-		m.p.say("layer %s: %s of %s", m.blob.Digest.Short(), Size(m.read), Size(m.blob.Size))
-	}
-	return n, err
 }
 
 // Size writes a number of bytes as docker does: 4.26MB.

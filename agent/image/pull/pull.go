@@ -22,9 +22,11 @@ type Config struct {
 	Platform     image.Platform    // zero: this machine's
 	Limits       unpack.Limits
 	LayersAtOnce int // 0: 4
-	// Stall ends a transfer that brings less than 4 KiB in that time; 0: a minute.
+	// Stall ends a transfer that brings less than 4 KiB in that time; it is begun
+	// again where it was, a few times. 0: a minute.
 	Stall    time.Duration
-	Progress io.Writer // gets a line for each step; nil: silence
+	Progress io.Writer          // gets a line for each step; nil: silence
+	Watch    func(image.Status) // told how far each layer is, from several goroutines at once; nil: nobody
 }
 
 // Puller fetches images. It may be used by several goroutines at once.
@@ -54,6 +56,9 @@ func New(cfg Config) *Puller {
 	}
 	if cfg.Stall == 0 {
 		cfg.Stall = stallTimeout
+	}
+	if cfg.Watch == nil {
+		cfg.Watch = func(image.Status) {}
 	}
 	return &Puller{cfg: cfg, hosts: newHosts(cfg.Registries, cfg.Stall)}
 }

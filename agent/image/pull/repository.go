@@ -145,22 +145,50 @@ func (r *repository) smallBlob(ctx context.Context, desc image.Descriptor) ([]by
 	return data, desc.Digest.Verify(data)
 }
 
+// errWrongRange says that a registry sent another part of a blob than it was asked for.
+var errWrongRange = errors.New("sent another part than it was asked for")
+
 // blob begins to fetch a blob. The caller reads no more of it than it should have.
 func (r *repository) blob(ctx context.Context, d image.Digest) (io.ReadCloser, error) {
-	req, err := r.request(context.WithValue(ctx, blobRequest{}, true), http.MethodGet, "blobs", d.String())
+	return r.blobFrom(ctx, image.Descriptor{Digest: d}, 0)
+}
+
+// blobFrom is blob from the offset at on, skipping what comes before when the
+// registry sends whole blobs only.
+func (r *repository) blobFrom(ctx context.Context, desc image.Descriptor, at int64) (io.ReadCloser, error) {
+	req, err := r.request(context.WithValue(ctx, blobRequest{}, true), http.MethodGet, "blobs", desc.Digest.String())
 	if err != nil {
 		return nil, err
+	}
+	if at > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", at, desc.Size-1))
 	}
 	resp, err := r.client.Do(req)
 	if err != nil {
 		return nil, err
 	}
-	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+	skip, err := r.checkPart(resp, desc.Digest, at)
+	if err == nil {
+		_, err = io.CopyN(io.Discard, resp.Body, skip)
+	}
+	if err != nil {
 		resp.Body.Close()
-		if resp.StatusCode == http.StatusNotFound {
-			return nil, fmt.Errorf("blob %s %w", d, errNoBlob)
-		}
 		return nil, err
 	}
 	return resp.Body, nil
+}
+
+// checkPart looks at the answer to a request for the part of a blob that begins
+// at at, and returns how much of it comes before that.
+func (r *repository) checkPart(resp *http.Response, d image.Digest, at int64) (skip int64, err error) {
+	switch resp.StatusCode {
+	case http.StatusNotFound:
+		return 0, fmt.Errorf("blob %s %w", d, errNoBlob)
+	case http.StatusPartialContent:
+		if at == 0 || !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", at)) {
+			return 0, fmt.Errorf("%s %w", r.base.Host, errWrongRange)
+		}
+		return 0, nil
+	}
+	return at, transport.CheckError(resp, http.StatusOK)
 }
