@@ -17,6 +17,8 @@
 // overlay's own: character devices 0:0 and the xattr trusted.overlay.opaque
 // (user.overlay.opaque when the store belongs to an ordinary user).
 //
+// [Store.Collect] removes by age and size; a name whose image a container holds stays.
+//
 // [ParseReference] gives names docker's normal form, busybox being
 // docker.io/library/busybox:latest. Which host is then asked is said by
 // /etc/nsrun/registries.conf, read by [ParseRegistries]:
@@ -37,6 +39,38 @@
 //	Insecure=no              the default
 //	Insecure=unverified      HOST's certificate is not checked
 //	Insecure=plaintext       HOST is spoken to without TLS
+//
+// Which images may come in, and how many are kept, is said by
+// /etc/nsrun/policy.conf, read by [ParsePolicy]:
+//
+//	[Policy]
+//	Allow=docker.io/library/*
+//	Allow=registry.example:5000
+//	Block=docker.io/library/telnet*
+//	RequireDigest=yes
+//
+//	[Store]
+//	MaxSize=20G
+//	MaxAge=30d
+//
+// The keys of [Policy], all of them optional:
+//
+//	Allow=PATTERN       only images whose names match one of these; without any, all
+//	Block=PATTERN       but none that matches this, whatever Allow= says
+//	RequireDigest=yes   pull and run only what is named with its digest
+//	Archives=yes|no     whether files and layouts may bring images; yes unless there is an Allow=
+//
+// A pattern is HOST or HOST/NAME, in a name's normal form: busybox is
+// docker.io/library/busybox. * stands for anything but a slash, ** for anything. What counts
+// is the name, not the mirror it is fetched from. pull, run, tag and the names that
+// an archive gives its images are asked about; a run also when the image is here already.
+// RequireDigest= doesn't keep archives out, but to run from them the digest has to be named.
+//
+// Those of [Store] are kept after each pull and load. What a container holds, what was
+// pulled or used within ten minutes and what was just pulled stays whatever they say:
+//
+//	MaxSize=SIZE        of unpacked layers; the images that were not used for longest go
+//	MaxAge=AGE          since an image was pulled or a container of it ended: 30d, 24h
 //
 // This package is linked into nsrun and so keeps to the standard library
 // without net/http. Fetching is package pull's job, reading layers is package unpack's.

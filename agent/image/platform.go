@@ -24,26 +24,43 @@ func ParsePlatform(s string) (Platform, error) {
 	if len(parts) > 3 || parts[0] == "" || parts[1] == "" {
 		return Platform{}, fmt.Errorf("platform %q: write it like linux/arm64", s)
 	}
-	p := Platform{OS: parts[0], Architecture: parts[1]}
+	p := Platform{OS: strings.ToLower(parts[0]), Architecture: strings.ToLower(parts[1])}
 	if len(parts) == 3 {
-		p.Variant = parts[2]
+		p.Variant = strings.ToLower(parts[2])
+	}
+	if goName := map[string]string{"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm", "armel": "arm"}[p.Architecture]; goName != "" {
+		p.Architecture = goName
 	}
 	return p, nil
 }
 
-// Choose returns the manifest of an index to take: the first for the platform,
-// preferring the same variant and then none at all.
+// Fits says whether an image for p runs where want is: the same, in the same
+// variant, or in an older one of arm.
+func (p Platform) Fits(want Platform) bool {
+	if p.OS != want.OS || p.Architecture != want.Architecture {
+		return false
+	}
+	if p.Variant == want.Variant || p.Variant == "" || want.Variant == "" {
+		return true
+	}
+	return p.Architecture == "arm" && p.Variant < want.Variant
+}
+
+// Choose returns the manifest of an index to take: of those that fit the first with
+// the same variant, with none at all, or with the newest.
 func Choose(manifests []Descriptor, want Platform) (Descriptor, error) {
 	var best *Descriptor
 	var offered []string
-	rank := func(d *Descriptor) int {
-		switch d.Platform.Variant {
-		case want.Variant:
-			return 2
-		case "":
-			return 1
+	better := func(a, b string) bool {
+		switch {
+		case a == b || b == want.Variant:
+			return false
+		case a == want.Variant:
+			return true
+		case a == "" || b == "":
+			return a == ""
 		}
-		return 0
+		return want.Variant != "" && a > b
 	}
 	for i := range manifests {
 		d := &manifests[i]
@@ -51,13 +68,7 @@ func Choose(manifests []Descriptor, want Platform) (Descriptor, error) {
 			continue
 		}
 		offered = append(offered, d.Platform.String())
-		if d.Platform.OS != want.OS || d.Platform.Architecture != want.Architecture {
-			continue
-		}
-		if want.Variant != "" && d.Platform.Variant != want.Variant && d.Platform.Variant != "" {
-			continue
-		}
-		if best == nil || rank(d) > rank(best) {
+		if d.Platform.Fits(want) && (best == nil || better(d.Platform.Variant, best.Platform.Variant)) {
 			best = d
 		}
 	}

@@ -173,6 +173,14 @@ func (p *Policy) Check(ref Reference) error {
 	return nil
 }
 
+// Admit is Check and then CheckPinned.
+func (p *Policy) Admit(ref Reference, pinned bool) error {
+	if err := p.Check(ref); err != nil {
+		return err
+	}
+	return p.CheckPinned(ref, pinned)
+}
+
 // CheckPinned returns ErrRefused when a digest is required, by policy or by
 // flag, and ref has none.
 func (p *Policy) CheckPinned(ref Reference, byFlag bool) error {

@@ -197,4 +197,3 @@ func (t *tool) pullPlace(ctx context.Context, name string, quiet bool, platform 
 	}
 	return loaded, nil
 }
-

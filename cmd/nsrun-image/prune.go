@@ -61,11 +61,12 @@ func (t *tool) prune(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	named := *all || *keep != ""
 	what := "all images without a name"
-	if o.All {
+	if named {
 		what = "all images that no container uses"
 	}
-	if yes, err := t.sure(*force, "WARNING! This will remove "+what+"."); err != nil || !yes {
+	if yes, err := t.sure(*force, named, "WARNING! This will remove "+what+"."); err != nil || !yes {
 		return err
 	}
 	removed, err := store.Collect(ctx, o)
@@ -114,11 +115,15 @@ func collection(all bool, filters []string, keep string) (o image.Collection, er
 	return o, nil
 }
 
-// sure asks, on a terminal, whether to go on.
-func (t *tool) sure(force bool, warning string) (bool, error) {
+// sure asks, on a terminal, whether to go on. Without one, what has a name is
+// removed only with --force.
+func (t *tool) sure(force, named bool, warning string) (bool, error) {
 	file, ok := t.stdin.(*os.File)
-	if force || !ok || !term.IsTerminal(int(file.Fd())) {
+	switch terminal := ok && term.IsTerminal(int(file.Fd())); {
+	case force || !terminal && !named:
 		return true, nil
+	case !terminal:
+		return false, errors.New("prune: removes images that have a name, and nobody is there to be asked, so say it: --force")
 	}
 	fmt.Fprintf(t.stderr, "%s\nAre you sure you want to continue? [y/N] ", warning)
 	answer, err := bufio.NewReader(t.stdin).ReadString('\n')
@@ -168,4 +173,3 @@ func (t *tool) keepBudget(ctx context.Context, keep ...archive.Loaded) error {
 	}
 	return nil
 }
-

@@ -98,7 +98,7 @@ func (t *tool) pullConfig(name string, o pullOptions) (cfg pull.Config, err erro
 	if err != nil {
 		return cfg, err
 	}
-	if err := errors.Join(policy.Check(ref), policy.CheckPinned(ref, o.pinned)); err != nil {
+	if err := policy.Admit(ref, o.pinned); err != nil {
 		return cfg, fmt.Errorf("pull %s: %w", name, err)
 	}
 	if o.platform != "" {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,7 +45,7 @@ func otherVerbs() map[string]string {
 		"a container's name is fixed; run it anew under another":                                             "rename",
 		"not there yet; systemd-cgtop shows what a unit uses, and ps what runs in it":                        "stats top",
 		"not there yet; bind a directory with --volume, or go by way of nsrun exec NAME cat":                 "cp diff export",
-		"not there yet": "search history manifest trust plugin context",
+		"not there yet": "search manifest trust plugin context",
 		"there is no daemon to form a swarm; units are placed by the cluster: clusterctl":                        "swarm service stack node secret config",
 		"write a unit a container, and Requires= and After= between them; clusterctl convert makes one of a run": "compose",
 	} {
@@ -70,67 +69,4 @@ func (a *app) unknown(name string) error {
 		return fmt.Errorf("no such flag; flags go behind the verb; see %s help", a.name)
 	}
 	return fmt.Errorf("no such command%s; see %s help", didYouMean(name, a.name+" ", known), a.name)
-}
-
-// pruneContainers removes all that have ended.
-func (a *app) pruneContainers(args []string) error {
-	force := false
-	rest, err := parse([]flag{
-		{long: "force", short: 'f', set: boolean(&force), about: "do it; nothing is asked"},
-		{long: "filter", takes: true, why: "not there yet; name them: nsrun rm $(nsrun ps -aq --filter …)"},
-	}, args, true)
-	if err != nil {
-		return err
-	}
-	if len(rest) > 0 {
-		return usageError{fmt.Errorf("%s: takes no names; see rm", rest[0])}
-	}
-	if !force {
-		return errors.New("removes every container that has ended; nothing is asked here, so say it: --force")
-	}
-	all, err := a.dir.List()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, c := range all {
-		if c.Live != nil {
-			continue
-		}
-		if err := a.dir.Remove(c.Name); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		fmt.Fprintln(a.stdout, c.ID)
-	}
-	return errors.Join(errs...)
-}
-
-// pruneSystem removes containers that have ended, then what images nobody needs.
-func (a *app) pruneSystem(args []string) error {
-	var force, volumes bool
-	var passed []string
-	rest, err := parse([]flag{
-		{long: "force", short: 'f', set: boolean(&force), about: "do it; nothing is asked"},
-		{long: "all", short: 'a', set: func(bool) { passed = append(passed, "--all") }, about: "images that no container uses, too"},
-		{long: "volumes", set: boolean(&volumes), about: "volumes without a name that no container has, too"},
-		{long: "filter", takes: true, why: "not there yet; leave it out"},
-	}, args, true)
-	if err != nil {
-		return err
-	}
-	if len(rest) > 0 {
-		return usageError{fmt.Errorf("%s: takes no names", rest[0])}
-	}
-	if !force {
-		return errors.New("removes every container that has ended and images that nobody needs; nothing is asked here, so say it: --force")
-	}
-	err = a.pruneContainers([]string{"--force"})
-	if volumes {
-		err = errors.Join(err, a.pruneVolumes(false))
-	}
-	if err != nil {
-		return err
-	}
-	return imageVerb("prune")(a, append([]string{"--force"}, passed...))
 }

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -36,6 +34,8 @@ type runOptions struct {
 	userns     string
 	stopAfter  time.Duration
 	pull       string
+	wanted     image.Platform // platform, read
+	pinned     bool
 	explain    bool
 
 	volumesFrom   []string
@@ -86,7 +86,8 @@ func runFlags(o *runOptions) []flag {
 		{long: "sdnotify", text: text(&o.notify), arg: "conmon|container", about: "who tells systemd READY=1: we, when the program runs (default), or it itself"},
 		{long: "stop-signal", text: text(&s.StopSignal), arg: "SIGNAL", about: "what stop sends (default TERM)"},
 		{long: "stop-timeout", text: seconds(&o.stopAfter), arg: "SECONDS", about: "how long stop waits before it kills (default 10)"},
-		{long: "pull", text: text(&o.pull), arg: "missing|always|never", about: "when to pull the image (default missing: when it isn't here)"},
+		{long: "pull", text: text(&o.pull), arg: "missing|always|never", about: "when to ask the registry (default missing: when the image isn't here)"},
+		{long: "require-digest", set: boolean(&o.pinned), about: "run only an image that is named with its digest"},
 		{long: "interactive", short: 'i', set: boolean(&s.Stdin), about: "pass standard input on"},
 		{long: "tty", short: 't', set: boolean(&s.TTY), about: "a terminal of the container's; in a unit, where output goes to the journal, it does nothing"},
 		{long: "attach", short: 'a', text: func(string) error { return nil }, arg: "STREAM", about: "always so: output goes where nsrun's goes"},
@@ -189,71 +190,6 @@ func (a *app) run(args []string) error {
 	return nil
 }
 
-// image finds the image to run; one that isn't here is pulled, as docker does.
-func (a *app) image(o *runOptions) (*image.Image, error) {
-	store := a.store
-	img, err := store.Resolve(o.spec.Image)
-	other := err == nil && !o.fits(img.Platform)
-	switch {
-	case o.explain, o.pull == "never":
-		if other {
-			err = fmt.Errorf("image %s: is here for %s, not for --platform=%s; pull that: nsrun pull --platform=%[3]s %[1]s", o.spec.Image, img.Platform, o.platform)
-		}
-		return img, err
-	case o.pull != "always" && !other && !errors.Is(err, image.ErrNoImage):
-		return img, err
-	}
-	if err := a.pull(o); err != nil {
-		return nil, err
-	}
-	return store.Resolve(o.spec.Image)
-}
-
-// pull has nsrun-image fetch the image.
-func (a *app) pull(o *runOptions) error {
-	program, err := imageProgram()
-	if err != nil {
-		return err
-	}
-	args := []string{"--root", a.store.Dir(), "pull"}
-	if o.quiet {
-		args = append(args, "--quiet")
-	}
-	if o.platform != "" {
-		args = append(args, "--platform="+o.platform)
-	}
-	pull := exec.Command(program, append(args, o.spec.Image)...)
-	pull.Stdout, pull.Stderr = a.stderr, a.stderr
-	if o.quiet {
-		pull.Stdout = nil
-	}
-	if err := pull.Run(); err != nil {
-		return fmt.Errorf("pull %s: %w", o.spec.Image, err)
-	}
-	return nil
-}
-
-// fits says whether an image is for the platform that was asked for, OS/ARCH or
-// ARCH.
-func (o *runOptions) fits(p image.Platform) bool {
-	want := strings.TrimSuffix(strings.TrimSuffix(o.platform, "/v8"), "/v7")
-	return want == "" || want == p.String() || want == p.OS+"/"+p.Architecture || want == p.Architecture || want == p.OS
-}
-
-// leases ties containers to the image store.
-type leases struct {
-	store *image.Store
-	img   *image.Image // what Hold holds
-}
-
-func (l leases) Hold(holder string) error {
-	return l.store.Hold(context.Background(), holder, l.img)
-}
-
-func (l leases) Release(holder string) error { return l.store.Release(holder) }
-
-func (l leases) Holders() ([]string, error) { return l.store.Holders() }
-
 // complete fills in what the flags leave to the image, to files and to systemd.
 func (o *runOptions) complete(dir *runtime.Dir, img *image.Image, command []string) error {
 	s := &o.spec
@@ -318,11 +254,6 @@ func (o *runOptions) check() error {
 	case "", "host", "auto", "private":
 	default:
 		return usageError{fmt.Errorf("--userns=%s: there is the default, a range of its own, and host", o.userns)}
-	}
-	switch o.pull {
-	case "", "missing", "never", "always":
-	default:
-		return usageError{fmt.Errorf("--pull=%s: there are missing (the default), always and never", o.pull)}
 	}
 	switch o.notify {
 	case "", "conmon", "container":

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -210,36 +209,6 @@ func (a *app) logs(args []string) error {
 		query = append(query, "--unit="+c.Unit)
 	}
 	return fmt.Errorf("run %s: %w", program, syscall.Exec(program, query, os.Environ()))
-}
-
-// imageVerb hands a verb over to nsrun-image.
-func imageVerb(verb string) func(*app, []string) error {
-	return func(a *app, args []string) error {
-		program, err := imageProgram()
-		if err != nil {
-			return err
-		}
-		return fmt.Errorf("run %s: %w", program, syscall.Exec(program, append([]string{program, "--root", a.dir.Images(), verb}, args...), os.Environ()))
-	}
-}
-
-func imageProgram() (string, error) { return sibling("nsrun-image") }
-
-// sibling finds a program of ours: beside this very one, or in PATH.
-func sibling(name string) (string, error) {
-	if self, err := os.Executable(); err == nil {
-		if real, err := filepath.EvalSymlinks(self); err == nil {
-			beside := filepath.Join(filepath.Dir(real), name)
-			if unix.Access(beside, unix.X_OK) == nil {
-				return beside, nil
-			}
-		}
-	}
-	program, err := exec.LookPath(name)
-	if err != nil {
-		return "", fmt.Errorf("find %s: not beside nsrun and not in PATH; install it there", name)
-	}
-	return program, nil
 }
 
 func (a *app) version(args []string) error {

@@ -35,17 +35,7 @@ func (a *app) volume(args []string) error {
 	case "inspect":
 		return a.inspectVolumes(args)
 	case "prune":
-		var all, force bool
-		if _, err := parse([]flag{
-			{long: "all", short: 'a', set: boolean(&all)}, {long: "force", short: 'f', set: boolean(&force)},
-			{long: "filter", takes: true, why: "not there yet; leave it out"},
-		}, args, false); err != nil {
-			return err
-		}
-		if !force {
-			return errors.New("removes volumes and what is in them; nothing is asked here, so say it: --force")
-		}
-		return a.pruneVolumes(all)
+		return a.pruneVolumes(args)
 	}
 	return usageError{fmt.Errorf("%s: no such command%s", verb, didYouMean(verb, "volume ", []string{"create", "ls", "rm", "inspect", "prune"}))}
 }
@@ -109,25 +99,6 @@ func (a *app) listVolumes(args []string) error {
 		}
 	}
 	return w.Flush()
-}
-
-func (a *app) pruneVolumes(all bool) error {
-	list, err := a.dir.Volumes()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, v := range list {
-		if len(v.Users) > 0 || !all && !runtime.Anonymous(v.Name) {
-			continue
-		}
-		if err := a.dir.RemoveVolume(v.Name); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		fmt.Fprintln(a.stdout, v.Name)
-	}
-	return errors.Join(errs...)
 }
 
 func (a *app) inspectVolumes(args []string) error {
