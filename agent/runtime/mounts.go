@@ -71,8 +71,8 @@ func treeAt(at int, file, source string, userns int, attr, propagation uint64) (
 	}
 	unix.Close(fd)
 	if userns >= 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM)) {
-		return -1, fmt.Errorf("map ids of %s: its file system (%s), or one mounted below it, can't do that; "+
-			"put it on ext4, xfs or btrfs (tmpfs from Linux 6.3 on), or give up the user name-space: --userns=host", source, fsName(source))
+		return -1, fmt.Errorf("map ids of %s: %s can't do that; "+
+			"put it on ext4, xfs or btrfs (tmpfs from Linux 6.3 on), or give up the user name-space: --userns=host", source, cantMap(source, userns))
 	}
 	return -1, fmt.Errorf("set attributes of the mount of %s: %w", source, err)
 }
