@@ -115,3 +115,20 @@ func TestJournalTime(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// TestEveryVerbHasHelp: help knows each verb, by its short and its long name, and
+// says what each flag that does something is for.
+func TestEveryVerbHasHelp(t *testing.T) {
+	for _, v := range verbs() {
+		var out, errs strings.Builder
+		if code := run(append([]string{"docker", "help"}, strings.Fields(v.name)...), &out, &errs); code != 0 || !strings.Contains(out.String(), v.name) && v.about != "" {
+			t.Errorf("help %s: exit code %d: %s%s", v.name, code, out.String(), errs.String())
+		}
+	}
+	for group := range groups {
+		var out, errs strings.Builder
+		if code := run([]string{"docker", group, "--help"}, &out, &errs); code != 0 || out.Len() == 0 {
+			t.Errorf("%s --help: exit code %d: %s%s", group, code, out.String(), errs.String())
+		}
+	}
+}

@@ -65,6 +65,8 @@ func verbs() []verb {
 		{"volume", "volumes with names: create, ls, rm, inspect, prune", (*app).volume},
 		{"container prune", "remove containers that have ended", (*app).pruneContainers},
 		{"system prune", "remove ended containers and images nobody needs", (*app).pruneSystem},
+		{"start", "", startAgain("start")},
+		{"restart", "", startAgain("restart")},
 		{"cleanup", "put right what a stopped unit left", (*app).cleanup},
 		{"info", "say what this machine can do", (*app).info},
 		{"version", "print name and version", (*app).version},

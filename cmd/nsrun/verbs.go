@@ -211,12 +211,11 @@ func (a *app) logs(args []string) error {
 	return fmt.Errorf("run %s: %w", program, syscall.Exec(program, query, os.Environ()))
 }
 
-func (a *app) version(args []string) error {
-	fmt.Fprintf(a.stdout, "%s %s\n", "nsrun", version)
-	return nil
-}
-
 func (a *app) info(args []string) error {
+	format, rest, err := onlyFormat(args)
+	if err != nil || len(rest) > 0 {
+		return errors.Join(err, tooMany(rest))
+	}
 	h := runtime.LookAtHost()
 	all, err := a.dir.List()
 	if err != nil {
@@ -228,14 +227,15 @@ func (a *app) info(args []string) error {
 			running++
 		}
 	}
-	var uts unix.Utsname
-	unix.Uname(&uts)
+	if format != "" {
+		return a.infoBy(format, all, running)
+	}
 	ids := "a range of 65536 per container, from 524288 up"
 	if !h.Root {
 		ids = "one, the caller's own (no root)"
 	}
 	fmt.Fprintf(a.stdout, "Version: %s\nContainers: %d\n Running: %d\n Stopped: %d\nKernel: %s\nNetworks: %s\nIds: %s\n",
-		version, len(all), running, len(all)-running, unix.ByteSliceToString(uts.Release[:]), a.networks(h), ids)
+		version, len(all), running, len(all)-running, kernel(), a.networks(h), ids)
 	return a.features()
 }
 
@@ -255,12 +255,15 @@ func (a *app) features() error {
 
 func (a *app) help(args []string) error {
 	if len(args) > 0 {
-		return a.helpFor(args[0])
+		name, _ := ungroup(args[0], args[1:])
+		return a.helpFor(name)
 	}
 	fmt.Fprintf(a.stdout, "%s runs containers without a daemon. Started by systemd, it leaves the program to systemd; in a shell it stays beside it.\n\n"+
 		"  %s run busybox echo hello\n  %s run --rootfs /srv/root /bin/sh -c 'id; mount'\n\nCommands:\n", a.name, a.name, a.name)
 	for _, v := range verbs() {
-		fmt.Fprintf(a.stdout, "  %-9s %s\n", v.name, v.about)
+		if v.about != "" {
+			fmt.Fprintf(a.stdout, "  %-15s %s\n", v.name, v.about)
+		}
 	}
 	fmt.Fprintf(a.stdout, "\nNetworks: bridge (the default for root), none (loopback only; the default for others), host,\ncontainer:NAME, ns:PATH. Exit codes of run and exec: the program's own; 125 nsrun failed, 126 not executable,\n127 not found, 128+n ended by signal n. Without root a container\nhas one id, the caller's own, which is root in there, or --user; and no network but --network=host.\n")
 	return nil
@@ -293,14 +296,7 @@ func (a *app) helpFor(name string) error {
 	case "cleanup":
 		about = "cleanup --unit UNIT: for ExecStopPost="
 	default:
-		for _, v := range verbs() {
-			if v.name == name {
-				about = v.name + ": " + v.about
-			}
-		}
-		if about == "" {
-			return usageError{fmt.Errorf("%s: no such command", name)}
-		}
+		return a.helpMore(name)
 	}
 	fmt.Fprintf(a.stdout, "%s %s\n\n%s", a.name, about, usage(flags))
 	return nil
