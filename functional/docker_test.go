@@ -59,6 +59,7 @@ var standIns = []standIn{
 	{image: "library/zookeeper:latest", ports: "2181", user: "zookeeper", data: "/data", needs: "ZOO_MY_ID"},
 	{image: "library/vault:1.13", ports: "8200", user: "vault", data: "/vault/file", needs: "VAULT_LOCAL_CONFIG"},
 	{image: "andyshinn/dnsmasq:2.83", ports: "5353", pidFile: "/run/dnsmasq.pid"},
+	{image: "library/mongo:6", ports: "27017", user: "mongodb", data: "/data/db"},
 	{image: "library/nats:2.9", ports: "18222"},
 	{image: "library/couchdb:3", ports: "5984", user: "couchdb", data: "/opt/couchdb/data"},
 	{image: "statsd/statsd:latest", ports: "8126"},
@@ -161,6 +162,7 @@ var dockerUnits = []dockerUnit{
 	{"dnsmasq.service", "dnsmasq", "direct", false, "5353", "dnsmasq: ready as 0 with -S /consul/10.17.0.2"},
 	{"docker-cleanup.service", "", "done", false, "", ""},
 	{"docker-cleanup.timer", "", "other", false, "", ""},
+	{"mongo.service", "mongo", "direct", true, "27017", "mongo: ready as 999 with mongod --bind_ip_all"},
 	{"nats.service", "nats", "direct", false, "18222", "nats: ready as 1000 with --http_port 18222"},
 	{"couchdb.service", "couchdb", "direct", true, "5984", "couchdb: ready as 999"},
 	{"statsd.service", "statsd", "direct", false, "", "statsd: ready as 0"},
@@ -227,6 +229,9 @@ func TestB01_UnitsWrittenForDocker(t *testing.T) {
 	stopping := time.Now()
 	c.must("m1", append([]string{"systemctl", "stop"}, names...)...)
 	step("stopped")
+	if got := c.must("m1", "sh", "-c", "cd $(docker volume inspect -f '{{.Mountpoint}}' mongo) && cat initiated && ls stopping"); got != "999\nstopping" {
+		t.Errorf("hooks of mongo's left %q", got)
+	}
 	if d := time.Since(stopping); d > 15*time.Second {
 		t.Errorf("stopping took %v: something waited for a timeout", d)
 	}
