@@ -60,6 +60,7 @@ var standIns = []standIn{
 	{image: "library/vault:1.13", ports: "8200", user: "vault", data: "/vault/file", needs: "VAULT_LOCAL_CONFIG"},
 	{image: "andyshinn/dnsmasq:2.83", ports: "5353", pidFile: "/run/dnsmasq.pid"},
 	{image: "library/mongo:6", ports: "27017", user: "mongodb", data: "/data/db"},
+	{image: "library/nginx:latest", ports: "80 443", conf: "/etc/nginx/nginx.conf", command: "nginx"},
 	{image: "library/nats:2.9", ports: "18222"},
 	{image: "library/couchdb:3", ports: "5984", user: "couchdb", data: "/opt/couchdb/data"},
 	{image: "statsd/statsd:latest", ports: "8126"},
@@ -139,7 +140,7 @@ var dockerUnits = []dockerUnit{
 	{"cadvisor.service", "cadvisor", "direct", true, "8081", "ready as 0 with -port=8081"},
 	{"etcd.service", "etcd", "direct", true, "12379", "--advertise-client-urls=http://10.0.0.9:12379"},
 	{"consul.service", "consul", "direct", true, "8500", "with agent -server -bootstrap"},
-	{"memcached.service", "memcached", "direct", false, "", "memcached: ready as 999 with memcached -m 64"},
+	{"memcached.service", "memcached", "direct", false, "11211", "memcached: ready as 999 with memcached -m 64"},
 	{"haproxy.service", "haproxy", "direct", true, "18404", "haproxy: ready as 0"},
 	{"prometheus.service", "prometheus", "direct", true, "9090", "prometheus: ready as 65534"},
 	{"grafana-storage.service", "grafana-storage", "done", true, "", ""},
@@ -163,9 +164,11 @@ var dockerUnits = []dockerUnit{
 	{"docker-cleanup.service", "", "done", false, "", ""},
 	{"docker-cleanup.timer", "", "other", false, "", ""},
 	{"mongo.service", "mongo", "direct", true, "27017", "mongo: ready as 999 with mongod --bind_ip_all"},
+	{"nginx.service", "nginx1", "direct", true, "80", "nginx: ready as 0 with nginx -g daemon off;"},
+	{"api.service", "api", "direct", false, "", "api's cache answers: memcached"},
 	{"nats.service", "nats", "direct", false, "18222", "nats: ready as 1000 with --http_port 18222"},
 	{"couchdb.service", "couchdb", "direct", true, "5984", "couchdb: ready as 999"},
-	{"statsd.service", "statsd", "direct", false, "", "statsd: ready as 0"},
+	{"statsd.service", "statsd", "direct", false, "8126", "statsd: ready as 0"},
 }
 
 // dockerMachine is what whoever wrote the units has on the machine.
@@ -178,7 +181,8 @@ cat >> /etc/nsrun/registries.conf <<-END
 	[Registry gcr.io]
 	Location=` + lab.RegistryAddress + `
 	END
-mkdir -p /etc/default /srv/haproxy /srv/gitlab-runner/config /srv/couchdb
+mkdir -p /etc/default /srv/nginx /srv/haproxy /srv/gitlab-runner/config /srv/couchdb
+echo http > /srv/nginx/nginx.conf
 echo global > /srv/haproxy/haproxy.cfg
 echo concurrent = 1 > /srv/gitlab-runner/config/config.toml
 echo global: > /srv/prometheus.yml
@@ -344,6 +348,9 @@ func (c *cluster) dockerStopped() {
 	}
 	if out := c.must("m1", "docker", "ps", "-q"); out != "" {
 		c.Errorf("docker ps shows %s", out)
+	}
+	if out := c.must("m1", "sh", "-c", "cat /run/nginx.port; ls -d /sys/class/net/nr-* 2>/dev/null || true"); out != "80" {
+		c.Errorf("docker port said, and links are left: %q, want 80 and none", out)
 	}
 	if mounts := c.must("m1", "sh", "-c", "grep -c /var/lib/nsrun/ /proc/self/mountinfo || true"); mounts != "0" {
 		c.Errorf("%s mounts are left", mounts)

@@ -24,6 +24,7 @@ for port in $S_PORTS $PORT; do
 	nc -ll -p "$port" -e /usr/local/bin/answer &
 	jobs="$jobs $!"
 done
+[ -z "$NEEDS_HOST" ] || echo "api's $NEEDS_HOST answers: $(nc -w 5 "$NEEDS_HOST" 11211 < /dev/null)"
 echo "$S_NAME: ready as $(id -u) with $*"
 while :; do
 	sleep 1000 &
