@@ -144,6 +144,18 @@ func (s scoreOOM) do(pid int) error {
 	return nil
 }
 
+// splitLimits tells the limit of open files from the others.
+func (s *Spec) splitLimits() (files, others []Ulimit) {
+	for _, u := range s.Ulimits {
+		if u.Name == "nofile" {
+			files = append(files, u)
+		} else {
+			others = append(others, u)
+		}
+	}
+	return files, others
+}
+
 // limits says whether a limit is set.
 func (s *Spec) limits(name string) bool {
 	return slices.ContainsFunc(s.Ulimits, func(u Ulimit) bool { return u.Name == name })

@@ -250,8 +250,9 @@ func (p *Plan) childSteps(host Host) {
 	if s.Init {
 		add(makeInit{})
 	}
-	if len(s.Ulimits) > 0 {
-		add(setLimits{s.Ulimits})
+	files, others := s.splitLimits()
+	if len(others) > 0 {
+		add(setLimits{others})
 	}
 	if !host.Root && !isRoot(s.User) {
 		add(mapUser{s.User})
@@ -263,7 +264,7 @@ func (p *Plan) childSteps(host Host) {
 	if !p.HandOver {
 		add(dieWithParent{Again: true})
 	}
-	add(closeFiles{3 + s.ListenFDs, host.CloseOneByOne}, program{Argv: s.Argv, Path: env(s.Env, "PATH"), Ready: p.HandOver && s.Notify == "", Init: p.initName()})
+	add(closeFiles{3 + s.ListenFDs, host.CloseOneByOne}, program{Argv: s.Argv, Path: env(s.Env, "PATH"), Ready: p.HandOver && s.Notify == "", Init: p.initName(), Files: files})
 }
 
 // ownTrees lets the child clone what the parent can't send: without root only

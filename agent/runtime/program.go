@@ -91,6 +91,8 @@ func (s program) run(b *builder, in *inputs, file string, argv, envp uint64) {
 	// A kernel that can't be asked answers EINVAL; the real call will tell.
 	ask := b.call("run "+file, unix.SYS_EXECVEAT, unix.AT_FDCWD, file, argv, envp, atExecveCheck)
 	ask.flags, ask.exit, ask.missing = flagUnknown, ExitNotExecutable, ExitNotFound
+	// Last of all: what comes before opens files.
+	setLimits{s.Files}.compile(b, in)
 	if b.seal != nil {
 		b.seal()
 	}

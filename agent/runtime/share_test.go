@@ -40,7 +40,7 @@ func TestShared(t *testing.T) {
 		{"the host name", func(s *Spec) { s.HostUTS = true }, "name-spaces: mnt pid ipc cgroup net", "set host name"},
 		{"cgroups", func(s *Spec) { s.HostCgroupNS = true }, "name-spaces: mnt pid ipc uts net;take /sys/fs/cgroup, read-only;mount cgroup on /sys/fs/cgroup", "make cgroup"},
 		{"limits", func(s *Spec) { s.Ulimits, s.OOMScore = []Ulimit{{"nofile", 1, 2}}, &score },
-			"raise the new process's hard limits if need be: nofile=1:2;oom_score_adj to 5;wait at the gate;set limits: nofile=1:2;bounding set", "as it was when nsrun started"},
+			"raise the new process's hard limits if need be: nofile=1:2;oom_score_adj to 5;wait at the gate;bounding set;find;set limits: nofile=1:2;execve", "as it was when nsrun started"},
 		{"another limit than that of open files", func(s *Spec) { s.Ulimits = []Ulimit{{"core", 0, 0}} }, "as it was when nsrun started;set limits: core=0:0", "oom_score_adj"},
 	} {
 		s, host := webSpec(), rootHost()

@@ -207,7 +207,8 @@ type (
 		Argv  []string
 		Path  string
 		Ready bool
-		Init  string // what init is called, which is to run the program; empty: none
+		Files []Ulimit // of open files, if it is to be set
+		Init  string   // what init is called, which is to run the program; empty: none
 	}
 )
 
@@ -308,6 +309,9 @@ func (s program) String() string {
 	text += ": not there is exit 127, not executable 126"
 	if s.Ready {
 		text += "; tell systemd READY=1"
+	}
+	if len(s.Files) > 0 {
+		text += "; set limits: " + setLimits{s.Files}.names()
 	}
 	if s.Init != "" {
 		return text + "; execve init, to run it"
