@@ -235,7 +235,7 @@ func TestPullThenResolve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fmt.Sprint(again.Config) != "{[A=1] [] [sh]   SIGINT map[l:v] map[]}" {
+	if fmt.Sprint(again.Config) != "{[A=1] [] [sh]   SIGINT map[l:v] map[] map[]}" {
 		t.Errorf("configuration %v", again.Config)
 	}
 	for i, want := range []string{"lower", "upper"} {
