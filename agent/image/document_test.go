@@ -59,3 +59,19 @@ func FuzzParseDocument(f *testing.F) {
 		_, _ = ParseConfig(data)
 	})
 }
+
+// FuzzParseConfig: what a configuration is read as has only digests for layers.
+func FuzzParseConfig(f *testing.F) {
+	f.Add([]byte(`{"architecture":"amd64","os":"linux","created":"2024-01-02T03:04:05Z","config":{"Env":["A=1"],"Cmd":["sh"],"Labels":{"a":"b"}},"rootfs":{"type":"layers","diff_ids":["sha256:` + strings.Repeat("0", 64) + `"]}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		print, err := ParseConfig(data)
+		if err != nil {
+			return
+		}
+		for _, id := range print.DiffIDs {
+			if got, err := ParseDigest(string(id)); err != nil || got != id || strings.ContainsAny(id.Hex(), "./") {
+				t.Fatalf("a layer called %q: %v", id, err)
+			}
+		}
+	})
+}

@@ -328,3 +328,55 @@ func strangersCertificate(t *testing.T) tls.Certificate {
 	t.Helper()
 	return selfSigned(t, "stranger.example")
 }
+
+// TestWrongContentDigest: what a header says of a document is either what is
+// asked for next, or not heeded; the document's own hash decides.
+func TestWrongContentDigest_B09(t *testing.T) {
+	m := newMade(t)
+	_, manifest, index := m.build(t, tamper{})
+	honest := m.answer(index)
+	wrong := image.DigestOf([]byte("wrong"))
+	for _, tt := range []struct {
+		name, method, header string
+		want                 string // "": the image is taken, as it is
+	}{
+		{"a tag's digest that nobody has", http.MethodHead, wrong.String(), "no such image"},
+		{"a tag's digest of a layer", http.MethodHead, m.layers[0].String(), "manifest " + m.layers[0].String()},
+		{"a tag's digest that climbs", http.MethodHead, "sha256:../../blobs/x", ""},
+		{"a tag's digest of another kind", http.MethodHead, "sha512:" + strings.Repeat("0", 128), ""},
+		{"a tag's digest that is none", http.MethodHead, "", ""},
+		{"a document's digest that is another's", http.MethodGet, wrong.String(), ""},
+		{"a document's digest that is its manifest's", http.MethodGet, manifest.String(), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.serve(func(w http.ResponseWriter, r *http.Request) bool {
+				return honest(lying{w, r.Method == tt.method, tt.header}, r)
+			})
+			if tt.want != "" {
+				f.refuses(t, "made", tt.want)
+				return
+			}
+			if img, _, err := f.pull("made"); err != nil || img.Digest != index || img.Manifest != manifest {
+				t.Errorf("got %+v, %v", img, err)
+			}
+		})
+	}
+}
+
+// lying writes another digest into the header.
+type lying struct {
+	http.ResponseWriter
+	lies   bool
+	digest string
+}
+
+func (l lying) Header() http.Header {
+	h := l.ResponseWriter.Header()
+	if l.lies && h.Get("Docker-Content-Digest") != "" {
+		h.Set("Docker-Content-Digest", l.digest)
+	}
+	return h
+}
+
+func (l lying) Write(b []byte) (int, error) { l.Header(); return l.ResponseWriter.Write(b) }

@@ -93,6 +93,8 @@ func (t *tree) add(h *tar.Header, body io.Reader) error {
 	}
 	dir, base := path.Split(name)
 	switch {
+	case name != "." && !single(base):
+		return fmt.Errorf("%w: %q is no single name", ErrEscape, clip(base))
 	case strings.HasPrefix(dir, reservedPrefix) || strings.Contains(dir, "/"+reservedPrefix):
 		t.skip(name, "other layer format's bookkeeping")
 		return nil
@@ -169,6 +171,12 @@ func cleanName(name string) (string, error) {
 		return ".", nil
 	}
 	return clean, nil
+}
+
+// single says whether name, next to a handle, stays right there. After cleanName
+// it always does: this is the wall behind that one.
+func single(name string) bool {
+	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, "/\x00")
 }
 
 func (t *tree) skip(what, why string) {
@@ -295,6 +303,9 @@ func (t *tree) link(linked, name string, parent int, base string) error {
 		return errors.New("hard link to itself")
 	}
 	dir, targetBase := path.Split(target)
+	if target != "." && !single(targetBase) {
+		return fmt.Errorf("hard link to %q: %w", clip(linked), ErrEscape)
+	}
 	from, err := t.open(dir)
 	if err != nil {
 		return fmt.Errorf("hard link to %q: %w", clip(target), err)
