@@ -62,7 +62,7 @@ type Loaded struct {
 
 // LoadFile loads all images of the archive that in holds, plain or compressed, a
 // file or a pipe. It closes in.
-func (l *Loader) LoadFile(ctx context.Context, in *os.File) ([]Loaded, error) {
+func (l *Loader) LoadFile(ctx context.Context, in *os.File) (loaded []Loaded, err error) {
 	if err := l.cfg.Policy.CheckArchive(); err != nil {
 		in.Close()
 		return nil, err
@@ -72,7 +72,7 @@ func (l *Loader) LoadFile(ctx context.Context, in *os.File) ([]Loaded, error) {
 		in.Close()
 		return nil, err
 	}
-	defer session.Close()
+	defer func() { end(ctx, session, err) }()
 	from, err := l.openArchive(ctx, in)
 	if err != nil {
 		return nil, err
@@ -85,9 +85,18 @@ func (l *Loader) LoadFile(ctx context.Context, in *os.File) ([]Loaded, error) {
 	return l.putAll(ctx, session, from, items)
 }
 
+// end closes a session. Of what was refused nothing stays; what was only broken
+// off is gone on with next time.
+func end(ctx context.Context, session *image.Session, err error) {
+	if err != nil && ctx.Err() == nil {
+		session.Undo()
+	}
+	session.Close()
+}
+
 // LoadPlace loads one image: the one called place.Ref, the one for our platform,
 // or the only one.
-func (l *Loader) LoadPlace(ctx context.Context, place image.Place) (*Loaded, error) {
+func (l *Loader) LoadPlace(ctx context.Context, place image.Place) (loaded *Loaded, err error) {
 	if err := l.cfg.Policy.CheckArchive(); err != nil {
 		return nil, fmt.Errorf("%s: %w", place, err)
 	}
@@ -95,9 +104,8 @@ func (l *Loader) LoadPlace(ctx context.Context, place image.Place) (*Loaded, err
 	if err != nil {
 		return nil, err
 	}
-	defer session.Close()
-	loaded, err := l.loadPlace(ctx, session, place)
-	if err != nil {
+	defer func() { end(ctx, session, err) }()
+	if loaded, err = l.loadPlace(ctx, session, place); err != nil {
 		return nil, fmt.Errorf("%s: %w", place, err)
 	}
 	return loaded, nil
