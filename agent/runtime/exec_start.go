@@ -140,6 +140,10 @@ const gateFD = 3
 // on it.
 func (t *Target) Exec(p *ExecPlan) (code int, err error) {
 	runtime.LockOSThread()
+	signals, err := catchSignals() // before there is anybody whom one could cost its time to end
+	if err != nil {
+		return ExitFailed, err
+	}
 	process, err := t.Start(p)
 	if err != nil {
 		return ExitFailed, err
@@ -148,10 +152,6 @@ func (t *Target) Exec(p *ExecPlan) (code int, err error) {
 	if process.pidfd < 0 {
 		process.terminal.drain()
 		return process.code, nil
-	}
-	signals, err := catchSignals()
-	if err != nil {
-		return ExitFailed, err
 	}
 	if err := process.terminal.begin(p.Spec.Stdin); err != nil {
 		return ExitFailed, err
