@@ -35,9 +35,11 @@ test: deps build lint test-unit test-functional ## run all tests (root)
 
 check: lint test-unit fuzz ## everything that boots no machine, and some fuzzing
 
-lint: ## formatting, vet, staticcheck
+lint: ## formatting, vet (nsrun, with its assembly, for arm64 too), staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) vet ./agent/runtime/... ./cmd/nsrun
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -o /dev/null ./cmd/nsrun
 	$(GO) run $(STATICCHECK) -checks inherit,-ST1005 ./...
 
 test-unit: ## unit tests, with the race detector
