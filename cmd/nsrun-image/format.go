@@ -87,8 +87,15 @@ func numbers(v any) any {
 			v[i] = numbers(v[i])
 		}
 	case map[string]any:
+		texts := make(map[string]string, len(v))
 		for k := range v {
 			v[k] = numbers(v[k])
+			if s, ok := v[k].(string); ok {
+				texts[k] = s
+			}
+		}
+		if len(texts) == len(v) { // labels: one that isn't there is empty
+			return texts
 		}
 	}
 	return v

@@ -129,8 +129,12 @@ func propagation(v *runtime.Volume, option string) error {
 }
 
 // imageVolumes adds what the image wants to have outside the container's layer,
-// where no flag puts something.
+// where no flag puts something. Without root nobody could fill them from the image,
+// whose content they would hide.
 func (o *runOptions) imageVolumes() {
+	if len(o.volumesOfImage) == 0 || !runtime.Root() {
+		return
+	}
 	var targets []string
 	for target := range o.volumesOfImage {
 		targets = append(targets, target)
