@@ -3,13 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/term"
@@ -29,6 +24,9 @@ func (t *tool) login(ctx context.Context, args []string) error {
 	flags.StringVar(&user, "username", "", "")
 	flags.StringVar(&password, "p", "", "")
 	flags.StringVar(&password, "password", "", "")
+	email := ""
+	flags.StringVar(&email, "e", "", "")
+	flags.StringVar(&email, "email", "", "")
 	fromStdin := flags.Bool("password-stdin", false, "")
 	rest, err := t.parse(flags, args)
 	if err != nil {
@@ -37,6 +35,17 @@ func (t *tool) login(ctx context.Context, args []string) error {
 	host, err := loginHost(rest)
 	if err != nil {
 		return err
+	}
+	switch {
+	case *fromStdin && password != "":
+		return fmt.Errorf("login: --password and --password-stdin: give one of them; %w", errUsage)
+	case *fromStdin && user == "":
+		return fmt.Errorf("login: --password-stdin needs --username; %w", errUsage)
+	case password != "":
+		fmt.Fprintln(t.stderr, "nsrun-image: login: warning: everybody on this machine can see --password; pipe it in with --password-stdin")
+	}
+	if email != "" {
+		fmt.Fprintln(t.stderr, "nsrun-image: login: warning: registries want no --email any more; it is left out")
 	}
 	in := bufio.NewReader(t.stdin)
 	if user == "" {
@@ -57,18 +66,14 @@ func (t *tool) login(ctx context.Context, args []string) error {
 	if err := pull.CheckLogin(ctx, host, user, password, registries); err != nil {
 		return fmt.Errorf("login: %w", err)
 	}
-	auth, err := json.Marshal(map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + password))})
-	if err != nil {
-		return err
-	}
-	if err := changeLogins(func(auths map[string]json.RawMessage) { auths[loginKey(host)] = auth }); err != nil {
+	if err := keepLogin(ctx, loginKey(host), user, password); err != nil {
 		return fmt.Errorf("login: %w", err)
 	}
 	fmt.Fprintln(t.stdout, "Login Succeeded")
 	return nil
 }
 
-func (t *tool) logout(_ context.Context, args []string) error {
+func (t *tool) logout(ctx context.Context, args []string) error {
 	flags := t.flags("logout")
 	rest, err := t.parse(flags, args)
 	if err != nil {
@@ -78,7 +83,7 @@ func (t *tool) logout(_ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := changeLogins(func(auths map[string]json.RawMessage) { delete(auths, loginKey(host)) }); err != nil {
+	if err := dropLogin(ctx, loginKey(host)); err != nil {
 		return fmt.Errorf("logout: %w", err)
 	}
 	fmt.Fprintln(t.stdout, "Removed the login for", host)
@@ -91,7 +96,13 @@ func loginHost(args []string) (string, error) {
 	case 0:
 		return "docker.io", nil
 	case 1:
-		host := strings.TrimSuffix(strings.TrimPrefix(args[0], "https://"), "/")
+		host := strings.TrimPrefix(strings.TrimPrefix(args[0], "https://"), "http://")
+		for _, end := range []string{"/", "/v1", "/v2"} { // as people, and docker's file, write it
+			host = strings.TrimSuffix(host, end)
+		}
+		if strings.Contains(host, "/") {
+			return "", fmt.Errorf("login: %s: logins are for a whole registry; write its host, %s; %w", args[0], host[:strings.IndexByte(host, '/')], errUsage)
+		}
 		ref, err := image.ParseReference(host + "/x")
 		if err != nil {
 			return "", err
@@ -133,54 +144,4 @@ func line(in *bufio.Reader) (string, error) {
 		return "", err
 	}
 	return text, nil
-}
-
-// changeLogins edits docker's file of logins, leaving all else in it as it is.
-func changeLogins(change func(auths map[string]json.RawMessage)) error {
-	dir := os.Getenv("DOCKER_CONFIG")
-	if dir == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return err
-		}
-		dir = filepath.Join(home, ".docker")
-	}
-	path := filepath.Join(dir, "config.json")
-	config := map[string]json.RawMessage{}
-	data, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(data, &config)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	if store := config["credsStore"]; len(store) > len(`""`) {
-		return fmt.Errorf("%s leaves logins to the credential store %s; use that one's program", path, store)
-	}
-	auths := map[string]json.RawMessage{}
-	if raw := config["auths"]; raw != nil {
-		if err := json.Unmarshal(raw, &auths); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-	}
-	change(auths)
-	if config["auths"], err = json.Marshal(auths); err != nil {
-		return err
-	}
-	if data, err = json.MarshalIndent(config, "", "\t"); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	tmp, err := os.CreateTemp(dir, "config-") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(append(data, '\n'))
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
 }
