@@ -230,6 +230,7 @@ func (f *fixture) refuses(t *testing.T, ref, want string) error {
 // TestB09_TamperedBytes changes what a registry sends of an honest image, below
 // digests that stay as they were.
 func TestB09_TamperedBytes(t *testing.T) {
+	inMemory(t)
 	m := newMade(t)
 	config, manifest, index := m.build(t, tamper{})
 	random := rand.New(rand.NewPCG(3, 4))
@@ -404,6 +405,7 @@ func structural(t testing.TB) []tamper {
 }
 
 func TestB09_ContradictingDocuments(t *testing.T) {
+	inMemory(t)
 	asked := false
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
 	defer elsewhere.Close()
@@ -438,6 +440,7 @@ func TestB09_ContradictingDocuments(t *testing.T) {
 // TestB09_LayersThatAreHere: what decides is the diffID. An image that names an
 // exchanged blob for a layer that is here already gets the layer that is here.
 func TestB09_LayersThatAreHere(t *testing.T) {
+	inMemory(t)
 	f := newFixture(t)
 	honest := newMade(t)
 	_, _, index := honest.build(t, tamper{})
@@ -473,5 +476,14 @@ func TestB09_LayersThatAreHere(t *testing.T) {
 	}
 	if again, err := f.store.Resolve("made"); err != nil || !slices.Equal(again.Layers, img.Layers) {
 		t.Errorf("the honest image is %v, %v", again, err)
+	}
+}
+
+// inMemory has a test's directories where syncing hundreds of stores costs nothing.
+func inMemory(t *testing.T) {
+	t.Helper()
+	const memory = "/dev/shm"
+	if info, err := os.Stat(memory); err == nil && info.IsDir() {
+		t.Setenv("TMPDIR", memory)
 	}
 }
