@@ -4,6 +4,7 @@
 // A [Store] is a directory that any number of processes share. It holds
 //
 //	blobs/sha256/<hex>              indexes, manifests and configurations, byte for byte
+//	blueprints/<hex>                what a configuration says, in lines that a start reads quickly
 //	layers/<hex>/                   one unpacked layer, named by its diffID, ready as an overlay lower directory
 //	layers/<hex>.sums               what was unpacked there, for [Store] users that check it
 //	layers/<hex>.frame              the rest of its archive, for those that save it

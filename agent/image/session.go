@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,7 +24,7 @@ type Session struct {
 
 // Begin opens a session, waiting while a removal is under way. The caller closes it.
 func (s *Store) Begin(ctx context.Context) (*Session, error) {
-	for _, sub := range []string{"", "blobs/sha256", "layers", "refs", "leases", "tmp", "locks"} {
+	for _, sub := range []string{"", "blobs/sha256", "blueprints", "layers", "refs", "leases", "tmp", "locks"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("open images: %w", err)
 		}
@@ -153,11 +152,11 @@ func (s *Store) FramePath(diffID Digest) string { return s.LayerDir(diffID) + ".
 // Tag makes ref stand for an image whose manifest, configuration and layers are
 // here. digest is what the reference stood for at its source: the manifest, or an index that lists it.
 func (x *Session) Tag(ref Reference, digest, manifest, config Digest) error {
-	data, err := json.Marshal(record{Digest: digest, Manifest: manifest, Config: config})
-	if err != nil {
-		return err
+	if err := x.putBlueprint(config); err != nil {
+		return fmt.Errorf("keep image %s: %w", ref.Familiar(), err)
 	}
-	if err := x.store.writeFile(x.store.refPath(ref), append(data, '\n')); err != nil {
+	data := record{Digest: digest, Manifest: manifest, Config: config}.encode()
+	if err := x.store.writeFile(x.store.refPath(ref), data); err != nil {
 		return fmt.Errorf("keep image %s: %w", ref.Familiar(), err)
 	}
 	return nil

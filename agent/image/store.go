@@ -1,7 +1,6 @@
 package image
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +9,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // Dir is where root's store is.
@@ -70,9 +71,33 @@ func (s *Store) Dir() string { return s.dir }
 
 // record is the content of a file in refs/.
 type record struct {
-	Digest   Digest `json:"digest"`
-	Manifest Digest `json:"manifest"`
-	Config   Digest `json:"config"`
+	Digest, Manifest, Config Digest
+}
+
+func (r record) encode() []byte {
+	var w sheet.Writer
+	w.Text("digest", string(r.Digest))
+	w.Text("manifest", string(r.Manifest))
+	w.Text("config", string(r.Config))
+	return w.Bytes()
+}
+
+func decodeRecord(data []byte) (r record, err error) {
+	err = sheet.Read(data, func(l sheet.Line) error {
+		switch l.Name {
+		case "digest":
+			r.Digest = Digest(l.Text())
+		case "manifest":
+			r.Manifest = Digest(l.Text())
+		case "config":
+			r.Config = Digest(l.Text())
+		}
+		return nil
+	})
+	if err == nil {
+		err = r.check()
+	}
+	return r, err
 }
 
 func (r record) check() error {
@@ -149,10 +174,7 @@ func (s *Store) record(ref Reference) (rec record, written time.Time, err error)
 	if err != nil {
 		return rec, written, err
 	}
-	if err := json.Unmarshal(data, &rec); err != nil {
-		return rec, written, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
-	}
-	if err := rec.check(); err != nil {
+	if rec, err = decodeRecord(data); err != nil {
 		return rec, written, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
 	if info, err := os.Lstat(path); err == nil {
@@ -177,13 +199,9 @@ func (s *Store) load(ref Reference) (*Image, error) {
 
 // build reads the image of a record.
 func (s *Store) build(ref string, rec record) (*Image, error) {
-	data, err := s.Blob(rec.Config)
+	print, err := s.blueprint(rec.Config)
 	if err != nil {
 		return nil, err
-	}
-	print, err := ParseConfig(data)
-	if err != nil {
-		return nil, fmt.Errorf("%w: configuration %s: %w", ErrDamaged, rec.Config, err)
 	}
 	img := &Image{
 		Ref: ref, Digest: rec.Digest, Manifest: rec.Manifest, ConfigID: rec.Config,

@@ -32,6 +32,9 @@ func (s *Store) sweepLocked() (removed Removed, err error) {
 	if removed.Blobs, err = s.drop("blobs/sha256", live, &removed.Bytes); err != nil {
 		return removed, err
 	}
+	if _, err = s.drop("blueprints", live, &removed.Bytes); err != nil {
+		return removed, err
+	}
 	err = os.RemoveAll(filepath.Join(s.dir, "locks"))
 	return removed, errors.Join(err, s.emptyTmp(), s.dropPartials(partialAge))
 }

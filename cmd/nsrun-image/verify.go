@@ -53,6 +53,9 @@ func (t *tool) verifyOne(ctx context.Context, store *image.Store, img *image.Ima
 			return err
 		}
 	}
+	if err := store.CheckBlueprint(img); err != nil {
+		return err
+	}
 	for i, id := range img.DiffIDs {
 		differences, err := unpack.CheckSums(ctx, store.SumsPath(id), img.Layers[i], differencesMax)
 		if err != nil {
