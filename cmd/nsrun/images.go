@@ -57,7 +57,11 @@ func (a *app) image(o *runOptions) (*image.Image, error) {
 	if _, err := a.pull(o, false); err != nil {
 		return nil, err
 	}
-	return a.store.Resolve(o.spec.Image)
+	img, err := a.store.Resolve(o.spec.Image)
+	if err == nil && o.platform != "" && !img.Platform.Fits(o.wanted) {
+		return nil, fmt.Errorf("image %s: there is none for --platform=%s, only for %s", o.spec.Image, o.wanted, img.Platform)
+	}
+	return img, err
 }
 
 // byID says whether img was found by its id.

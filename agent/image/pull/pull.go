@@ -31,8 +31,9 @@ type Config struct {
 
 // Puller fetches images. It may be used by several goroutines at once.
 type Puller struct {
-	cfg   Config
-	hosts *hosts
+	cfg    Config
+	chosen bool // the platform was: what is here must be for that
+	hosts  *hosts
 
 	mu sync.Mutex // guards Progress
 }
@@ -45,7 +46,8 @@ func New(cfg Config) *Puller {
 	if cfg.Keychain == nil {
 		cfg.Keychain = authn.DefaultKeychain
 	}
-	if cfg.Platform == (image.Platform{}) {
+	chosen := cfg.Platform != (image.Platform{})
+	if !chosen {
 		cfg.Platform = image.Here()
 	}
 	if cfg.LayersAtOnce == 0 {
@@ -60,7 +62,7 @@ func New(cfg Config) *Puller {
 	if cfg.Watch == nil {
 		cfg.Watch = func(image.Status) {}
 	}
-	return &Puller{cfg: cfg, hosts: newHosts(cfg.Registries, cfg.Stall)}
+	return &Puller{cfg: cfg, chosen: chosen, hosts: newHosts(cfg.Registries, cfg.Stall)}
 }
 
 // Close lets go of idle connections.
@@ -76,7 +78,7 @@ func (p *Puller) Pull(ctx context.Context, ref string) (img *image.Image, fresh 
 	}
 	if r.Digest != "" {
 		r.Tag = ""
-		if img, err := p.cfg.Store.Get(r); err == nil {
+		if img, err := p.cfg.Store.Get(r); err == nil && p.fits(img) {
 			return img, false, nil
 		}
 	}
@@ -104,6 +106,9 @@ func (p *Puller) Pull(ctx context.Context, ref string) (img *image.Image, fresh 
 	return nil, false, fmt.Errorf("pull %s: %w", ref, err)
 }
 
+// fits says whether an image that is here is the variant that is wanted.
+func (p *Puller) fits(img *image.Image) bool { return !p.chosen || img.Platform.Fits(p.cfg.Platform) }
+
 func (p *Puller) say(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -121,7 +126,7 @@ func (p *Puller) pullFrom(ctx context.Context, session *image.Session, ref image
 		if want, err = from.digest(ctx, ref.Tag); err != nil {
 			return false, err
 		}
-		if here, err := p.cfg.Store.Get(ref); err == nil && here.Digest == want {
+		if here, err := p.cfg.Store.Get(ref); err == nil && here.Digest == want && p.fits(here) {
 			return false, nil
 		}
 		if what = want.String(); want == "" {

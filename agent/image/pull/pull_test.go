@@ -309,6 +309,14 @@ func TestPullByDigestAndPlatform(t *testing.T) {
 	if img.Platform.Architecture != "arm64" || img.Digest.String() != digest.String() || img.Manifest == img.Digest || img.Ref != pinned {
 		t.Errorf("got %+v", img)
 	}
+	// The other variant takes its place when it is asked for, and only then.
+	img, fresh, err := f.puller(image.Platform{OS: "linux", Architecture: "amd64"}).Pull(t.Context(), pinned)
+	if err != nil || !fresh || img.Platform.Architecture != "amd64" {
+		t.Errorf("got %+v, fresh %v, %v", img, fresh, err)
+	}
+	if img, fresh, err = f.puller(image.Platform{}).Pull(t.Context(), pinned); err != nil || fresh || img.Platform.Architecture != "amd64" {
+		t.Errorf("again: got %+v, fresh %v, %v", img, fresh, err)
+	}
 	_, _, err = f.puller(image.Platform{OS: "linux", Architecture: "riscv64"}).Pull(t.Context(), "apps.example/app:1")
 	if err == nil || !strings.Contains(err.Error(), "no variant for this platform linux/riscv64; there are linux/arm64/v8, linux/amd64") {
 		t.Errorf("got %v", err)
@@ -440,6 +448,37 @@ func TestMirrorsComeFirstAndMayFail(t *testing.T) {
 		if _, _, err := f.pull(ref); err != nil {
 			t.Errorf("%s: %v", ref, err)
 		}
+	}
+}
+
+// TestMirrorsMayWantALogin: the login is the mirror's own, over the authority of
+// its section, and the registry behind it is not told.
+func TestMirrorsMayWantALogin(t *testing.T) {
+	f := newFixture(t)
+	f.push("mirror/library/busybox:latest", makeImage(t, image.Here().Architecture, "mirrored"))
+	f.login = &authn.Basic{Username: "me", Password: "secret"}
+	var mu sync.Mutex
+	right, wrong := 0, 0
+	f.set(nil, func(w http.ResponseWriter, r *http.Request) bool {
+		user, password, _ := r.BasicAuth()
+		mu.Lock()
+		defer mu.Unlock()
+		if user == "me" && password == "secret" {
+			right++
+			return false
+		}
+		wrong++
+		w.Header().Set("WWW-Authenticate", `Basic realm="mirror"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	f.conf = fmt.Sprintf("[Registry docker.io]\nMirror=%s/mirror\nLocation=127.0.0.1:1\n", f.host()) + f.conf[strings.Index(f.conf, "[Registry "+f.host()):]
+	if _, _, err := f.pull("busybox"); err != nil || right < 3 || wrong == 0 {
+		t.Errorf("%d requests with the login, %d without, %v", right, wrong, err)
+	}
+	f.login = &authn.Basic{Username: "me", Password: "old"}
+	if _, _, err := f.pull("busybox:other"); err == nil || !strings.Contains(err.Error(), "log in: nsrun login "+f.host()) || strings.Contains(err.Error(), "old") {
+		t.Errorf("with the wrong one: %v", err)
 	}
 }
 
