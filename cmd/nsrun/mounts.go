@@ -199,6 +199,12 @@ func (o *runOptions) mount(arg string) error {
 			return fmt.Errorf("option %s: there are type, source, target, readonly, noexec and, for a tmpfs, tmpfs-size and tmpfs-mode", option)
 		}
 	}
+	v.Fill = !nocopy
+	return o.addMount(kind, v, tmpfs)
+}
+
+// addMount adds what a --mount says: a volume or bind, or a tmpfs with options.
+func (o *runOptions) addMount(kind string, v runtime.Volume, tmpfs []string) error {
 	switch {
 	case v.Target == "":
 		return errors.New("it says not where in the container; write target=/DIR")
@@ -219,9 +225,10 @@ func (o *runOptions) mount(arg string) error {
 	case kind == "volume" && v.Source != "" && !runtime.ValidName(v.Source):
 		return fmt.Errorf("source=%s: is no name of a volume; to bind a path write type=bind", v.Source)
 	case kind == "volume":
-		v.Name, v.Source, v.Fill = v.Source, "", !nocopy
+		v.Name, v.Source = v.Source, ""
 	}
 	v.Exists = kind == "bind"
+	v.Fill = v.Fill && !v.Exists
 	o.spec.Volumes = append(o.spec.Volumes, v)
 	return nil
 }
