@@ -240,6 +240,34 @@ func TestB01_UnitsWrittenForDocker(t *testing.T) {
 		t.Errorf("stopping took %v: something waited for a timeout", d)
 	}
 	c.dockerStopped()
+	c.byHand("etcd", "12379")
+}
+
+// byHand runs one of the units as systemd's own, of which the cluster knows
+// nothing: nsrun stays beside the container, as docker run does.
+func (c *cluster) byHand(name, port string) {
+	c.Helper()
+	text, err := os.ReadFile("testdata/docker/" + name + ".service")
+	if err != nil {
+		c.Fatal(err)
+	}
+	var out bytes.Buffer
+	code, err := c.lab.Shell(c.Context(), "m1", []string{"tee", etcUnits + "/by-hand.service"}, strings.NewReader(strings.ReplaceAll(string(text), "%p", name)), &out, &out)
+	if err != nil || code != 0 {
+		c.Fatalf("write the unit: exit code %d, %v: %s", code, err, out.String())
+	}
+	for _, verb := range []string{"start", "restart"} {
+		c.must("m1", "systemctl", verb, "by-hand")
+		c.eventually("it answers", soon, func() (string, bool) {
+			seen, _ := c.on("m1", "sh", "-c", "systemctl is-active by-hand; busybox nc -w 5 127.0.0.1 "+port+" < /dev/null")
+			return seen, seen == "active\n"+name
+		})
+	}
+	c.must("m1", "systemctl", "stop", "by-hand")
+	p := c.show("m1", "by-hand", "ActiveState", "Result")
+	if p["ActiveState"] != "inactive" || p["Result"] != "success" {
+		c.Errorf("by hand: after stop it is %v\n%s", p, c.must("m1", "journalctl", "-o", "cat", "-n", "8", "-u", "by-hand"))
+	}
 }
 
 func (c *cluster) pushStandIns() {
