@@ -507,6 +507,25 @@ func manifestOf(config, layer string) string {
 	return `{"schemaVersion":2,"mediaType":"` + image.TypeManifest + `","config":` + config + `,"layers":[` + layer + `]}`
 }
 
+// Of an image that is refused nothing stays, not even a layer that was right.
+func TestRefusedImageLeavesNoLayer(t *testing.T) {
+	good, bad := string(tarOf(t, "file", "good")), string(tarOf(t, "file", "bad"))
+	config := `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["` + image.DigestOf([]byte(good)).String() + `","` + image.DigestOf([]byte(bad)).String() + `"]}}`
+	id := image.DigestOf([]byte(config)).Hex()
+	manifest := `[{"Config":"` + id + `","RepoTags":["app:1"],"Layers":["good","bad"]}]`
+	for content, want := range map[string]string{bad: "", strings.Replace(bad, "bad", "BAD", 1): "does not match its digest"} {
+		l, store := newLoader(t, "")
+		l.cfg.LayersAtOnce = 1
+		_, err := load(l, tarOf(t, "manifest.json", manifest, id, config, "good", good, "bad", content), t.TempDir())
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		if got := visible(t, store); want != "" && got != "" {
+			t.Errorf("left %s", got)
+		}
+	}
+}
+
 func TestBombsInsideArchives(t *testing.T) {
 	zeros := string(tarOf(t, "zeros", strings.Repeat("\x00", 2<<20)))
 	var zipped bytes.Buffer
