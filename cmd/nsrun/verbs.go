@@ -57,6 +57,7 @@ func (a *app) stop(args []string) error {
 			return usageError{err}
 		}
 	}
+	defer a.tidyNetwork()
 	return a.each(names, func(name string) error {
 		err := a.dir.StopBy(name, signal, limit)
 		if errors.Is(err, runtime.ErrUnknown) {
@@ -82,6 +83,7 @@ func (a *app) kill(args []string) error {
 	if err != nil {
 		return usageError{err}
 	}
+	defer a.tidyNetwork()
 	return a.each(names, func(name string) error { return a.dir.Kill(name, sig) })
 }
 
