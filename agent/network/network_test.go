@@ -264,7 +264,6 @@ func TestRecordsOutliveTheirWriter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unlock()
 	want := Record{ID: "a1", Name: "web", PID: 7, Start: 9, Address: 10<<24 | 2, Hardware: "02:6e:0a:00:00:02", Aliases: []string{"www"}, Ports: []Forward{{0, 80, "tcp", 80}}}
 	state := State{Subnet: Subnets()[0], MTU: 1500, Forward: true}
 	if err := errors.Join(d.PutState(state), d.Put(want)); err != nil {
@@ -285,6 +284,27 @@ func TestRecordsOutliveTheirWriter(t *testing.T) {
 	}
 	if d.Stale(alive) || !d.Stale(func(int, uint64) bool { return false }) {
 		t.Error("stale is who lives")
+	}
+	unlock()
+	dead := Record{ID: "a2", PID: 8}
+	if err := d.Put(dead); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := d.DropSilent(alive); !done || err != nil || d.Find("a2") != nil || d.Find("a1") == nil {
+		t.Errorf("a record that no rule goes by: dropped %v, %v", done, err)
+	}
+	dead.Ports = want.Ports
+	if err := d.Put(dead); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := d.DropSilent(alive); done || err != nil || d.Find("a2") == nil {
+		t.Errorf("a record that rules go by: dropped %v, %v", done, err)
+	}
+	if err := d.Drop("a2"); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := d.DropSilent(func(int, uint64) bool { return false }); done || err != nil || d.Find("a1") == nil {
+		t.Errorf("the last record: dropped %v, %v", done, err)
 	}
 	if err := d.Drop("a1"); err != nil || !d.Stale(alive) {
 		t.Errorf("the state alone is no work to do: %v", err)

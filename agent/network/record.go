@@ -148,6 +148,31 @@ func (d *Dir) Stale(alive func(pid int, start uint64) bool) bool {
 	return unix.Access(d.own, unix.F_OK) == nil
 }
 
+// DropSilent drops the records of containers that have ended if that is all there
+// is to do for them: they published nothing, and others live, so no rule and no
+// bridge has to go. done says whether it was.
+func (d *Dir) DropSilent(alive func(pid int, start uint64) bool) (done bool, err error) {
+	unlock, err := d.Lock()
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	all, err := d.Records()
+	if err != nil {
+		return false, err
+	}
+	live, dead := Split(all, alive)
+	if len(live) == 0 || slices.ContainsFunc(dead, func(r Record) bool { return len(r.Ports) > 0 || r.PID == 0 }) {
+		return false, nil
+	}
+	for _, r := range dead {
+		if err := d.Drop(r.ID); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 // Put writes a container's record; Drop removes it. The lock is held.
 func (d *Dir) Put(r Record) error {
 	if err := os.MkdirAll(filepath.Join(d.own, "live"), 0o700); err != nil {

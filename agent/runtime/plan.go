@@ -420,7 +420,7 @@ func (p *Plan) attachUser(host Host, add func(...Step)) (inDev []Step) {
 	for _, f := range etcFiles {
 		if target := "/etc/" + f; !taken[target] {
 			// In somebody's own directory nothing is made for comfort only.
-			comfort := plainRoot && !s.Names.ask(f)
+			comfort := plainRoot && !s.Names.ask(f) && !(f == "hosts" && len(s.Bridge.Aliases)+len(s.Bridge.Gateway) > 0)
 			// A link there, such as systemd-resolved's, leads to what no container has.
 			add(attach{Name: f, Target: target, File: true, Exists: comfort, OnLink: true, Optional: comfort})
 		}

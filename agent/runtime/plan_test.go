@@ -135,6 +135,24 @@ func TestMake(t *testing.T) {
 			hasNot: []string{"READY=1"},
 		},
 		{
+			name: "on the bridge it is connected while other things are done, and waited for before anybody is told",
+			spec: func(s *Spec) {
+				s.Network, s.Bridge = "bridge", Bridge{Aliases: []string{"db"}, Publish: []string{"8080:80/tcp"}, Gateway: []string{"up"}}
+			},
+			host: func(h *Host) { h.HandOver = true },
+			has: []string{
+				"clone a process", "have nsrun-network connect it", "map ids", "make the root", "wait until it is connected, and has an address, port 8080:80/tcp",
+				"record the process", "tell systemd MAINPID=", "bring loopback up",
+				"in hosts its address for 0123456789ab db, the machine's for host.containers.internal host.docker.internal up",
+			},
+		},
+		{
+			name:   "a network that is there is joined from birth, with the sysfs that shows it",
+			spec:   func(s *Spec) { s.Network = "ns:/run/netns/x" },
+			has:    []string{"name-spaces: mnt pid ipc uts cgroup user\n", "and in the network ns:/run/netns/x, with a sysfs made there", "mount sysfs on /sys"},
+			hasNot: []string{"make sysfs", "bring loopback up", "ping_group_range", "nsrun-network"},
+		},
+		{
 			name: "pure cgroup2 is shown, read-only",
 			host: func(h *Host) { h.Cgroup2 = true },
 			has:  []string{"make cgroup: cgroup2 (ro,nosuid,nodev,noexec)", "mount cgroup on /sys/fs/cgroup"},
@@ -169,6 +187,22 @@ func TestMake(t *testing.T) {
 				t.Errorf("equal inputs, another plan: %v\n%s", err, again)
 			}
 		})
+	}
+}
+
+// TestReachable: a container gets no name server that it can't reach.
+func TestReachable(t *testing.T) {
+	const upstream = "# of resolved\nnameserver 192.0.2.53\nnameserver 127.0.0.1\nsearch lan\n"
+	for _, row := range []struct{ name, resolv, upstream, want string }{
+		{"others stay", "nameserver 192.0.2.1\nsearch a\n", upstream, "nameserver 192.0.2.1\nsearch a\n"},
+		{"resolved's stub gives way to whom it asks", "nameserver 127.0.0.53\noptions edns0\n", upstream, "# of resolved\nnameserver 192.0.2.53\nsearch lan\n"},
+		{"one of two", "nameserver 127.0.0.1\nnameserver 192.0.2.1\n", upstream, "nameserver 192.0.2.1\n"},
+		{"by IPv6", "nameserver ::1\nsearch a\n", "", "search a\n"},
+		{"none at all", "", upstream, ""},
+	} {
+		if got := reachable(row.resolv, row.upstream); got != row.want {
+			t.Errorf("%s: got %q, want %q", row.name, got, row.want)
+		}
 	}
 }
 

@@ -300,8 +300,12 @@ func (a *app) tidyNetwork() {
 	if err != nil || !d.Stale(runtime.Alive) {
 		return
 	}
-	program, err := sibling(networkProgram)
-	if err == nil {
+	done, err := d.DropSilent(runtime.Alive)
+	if done {
+		return
+	}
+	program, e := sibling(networkProgram)
+	if err = errors.Join(err, e); err == nil {
 		tidy := exec.Command(program, "reconcile", "--run", network.RunDir)
 		tidy.Stderr = a.stderr
 		err = tidy.Run()

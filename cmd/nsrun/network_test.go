@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -271,8 +272,20 @@ func testReach(m *machine) {
 }
 
 func testPublish(m *machine) {
+	// The hard cases: the machine passes packets on anyway, and doesn't look at
+	// those that go straight from one container to the other.
+	for file, value := range map[string]string{"ipv4/ip_forward": "1", "bridge/bridge-nf-call-iptables": "0"} {
+		if err := os.WriteFile("/proc/sys/net/"+file, []byte(value), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+			m.Fatal(err)
+		}
+	}
 	m.runs("true")
 	before := m.state()
+	// Somebody asks before there is anything: the kernel takes that for a connection
+	// to the machine, and would go on to.
+	m.starts("hold", "sleep 600")
+	early := m.sendsUDP()
+	defer early.Close()
 	m.starts("web", "httpd -p 81 -h /; udpecho & "+web(80), "-p", "8080:80", "-p", "127.0.0.1:8081:81", "-p", machineAddress+":8082:80", "-p", "5353:53/udp", "-v", m.bin+"/udpecho:/bin/udpecho:ro")
 	for _, at := range []string{"127.0.0.1:8080", "127.0.0.1:8081", machineAddress + ":8080", machineAddress + ":8082", "10.86.0.1:8080"} {
 		m.served(at)
@@ -290,11 +303,15 @@ func testPublish(m *machine) {
 	if out := m.runs("wget -q -O - http://10.86.0.1:8080/; wget -q -O - http://" + machineAddress + ":8082/"); strings.Count(out, "hello") != 2 {
 		m.Errorf("another container gets %q by the machine", out)
 	}
-	m.udp()
+	m.answersUDP(early)
+	late := m.sendsUDP()
+	m.answersUDP(late)
+	late.Close()
 	// What is published on the machine only can't be had by a packet for 127.0.0.1
 	// that comes by the cable, nor a container by its own address.
 	r := m.record("web")
 	for _, args := range []string{
+		"sysctl -q -w net.ipv4.conf.all.route_localnet=1", // to hear the answers
 		"ip route add 127.0.0.1/32 via " + machineAddress + " src " + neighbourAddress,
 		"ip route add 10.86.0.0/16 via " + machineAddress,
 	} {
@@ -325,22 +342,28 @@ func testPublish(m *machine) {
 	if out, _ := m.nsrun("inspect", "web"); !strings.Contains(strings.Join(strings.Fields(out), ""), `"81/tcp":[{"HostIp":"127.0.0.1","HostPort":"8081"}]`) {
 		m.Errorf("inspect: %s", out)
 	}
-	m.nsrun("rm", "-f", "web")
+	m.nsrun("rm", "-f", "web", "hold")
 	m.clean(before)
 	if page := get("127.0.0.1:8080"); !strings.Contains(page, "refused") {
 		m.Errorf("the container is gone, and at its port there is %s", page)
 	}
 }
 
-// udp sends a packet to the published UDP port and wants it back.
-func (m *machine) udp() {
+// sendsUDP sends a packet to the published UDP port.
+func (m *machine) sendsUDP() net.Conn {
+	m.Helper()
+	c, err := net.Dial("udp", "127.0.0.1:5353")
+	if err != nil {
+		m.Fatal(err)
+	}
+	fmt.Fprint(c, "hello?")
+	return c
+}
+
+// answersUDP wants packets back that are sent from the same place as others were.
+func (m *machine) answersUDP(c net.Conn) {
 	m.Helper()
 	m.eventually("an answer by UDP", func() bool {
-		c, err := net.Dial("udp", "127.0.0.1:5353")
-		if err != nil {
-			m.Fatal(err)
-		}
-		defer c.Close()
 		c.SetDeadline(time.Now().Add(time.Second))
 		fmt.Fprint(c, "ping")
 		answer := make([]byte, 10)
@@ -402,20 +425,19 @@ func testLoopback(m *machine) {
 		m.Fatal(err)
 	}
 	defer l.Close()
-	var reached sync.Once
-	got := false
+	var got atomic.Bool
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			reached.Do(func() { got = true })
+			got.Store(true)
 			c.Close()
 		}
 	}()
-	m.runs("ip link set lo down; ip route add 127.0.0.1/32 via 10.86.0.1 dev eth0; echo x | timeout 2 nc -w 1 127.0.0.1 7777; true", "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW")
-	if got {
+	m.runs("ip address flush dev lo; ip route add 127.0.0.1/32 via 10.86.0.1 dev eth0; echo x | timeout 2 nc -w 1 127.0.0.1 7777; true", "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW", "--sysctl", "net.ipv4.conf.all.route_localnet=1")
+	if got.Load() {
 		m.Error("a container reaches the machine's loopback")
 	}
 	if page := get("127.0.0.1:7777"); strings.Contains(page, "refused") {

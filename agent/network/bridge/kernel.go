@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -105,7 +106,7 @@ func (k *kernel) install(s network.State, live, dead []network.Record, fresh net
 // installed says whether anything of ours is in the kernel: the bridge, which is
 // made first and removed last, or the table.
 func (k *kernel) installed() bool {
-	if _, err := k.links.LinkByName(network.Bridge); err == nil {
+	if link, err := k.links.LinkByName(network.Bridge); err == nil && link.Type() == "bridge" {
 		return true
 	}
 	return tabled()
@@ -200,22 +201,23 @@ func plug(r network.Record, s network.State, ns int) error {
 	return nil
 }
 
-// forget has the kernel forget the connections of containers that have ended,
-// whose addresses and ports others get, and those it keeps for the UDP ports of
-// one that is new: it would go on leading their packets to where they went.
+// forget has the kernel forget what it takes for connections by UDP: those to
+// containers that have ended, whose addresses and ports others get, and those to
+// the ports of one that is new. It would go on leading their packets to where
+// they went for as long as any come. (A connection by TCP ends by itself.)
 func (k *kernel) forget(dead []network.Record, fresh network.Record) error {
 	var filters []netlink.CustomConntrackFilter
 	for _, r := range dead {
-		if len(r.Ports) > 0 {
+		if slices.ContainsFunc(r.Ports, udp) {
 			f := &netlink.ConntrackFilter{}
-			if err := f.AddIP(netlink.ConntrackReplySrcIP, r.Address.Bytes()); err != nil {
+			if err := errors.Join(f.AddProtocol(unix.IPPROTO_UDP), f.AddIP(netlink.ConntrackReplySrcIP, r.Address.Bytes())); err != nil {
 				return err
 			}
 			filters = append(filters, f)
 		}
 	}
 	for _, p := range fresh.Ports {
-		if p.Protocol == "udp" {
+		if udp(p) {
 			f := &netlink.ConntrackFilter{}
 			if err := errors.Join(f.AddProtocol(unix.IPPROTO_UDP), f.AddPort(netlink.ConntrackOrigDstPort, p.Port)); err != nil {
 				return err
@@ -223,7 +225,8 @@ func (k *kernel) forget(dead []network.Record, fresh network.Record) error {
 			filters = append(filters, f)
 		}
 	}
-	if len(filters) == 0 {
+	// Looking through the table takes the kernel ten milliseconds, empty or not.
+	if count, err := setting("netfilter/nf_conntrack_count"); len(filters) == 0 || err == nil && count == "0" {
 		return nil
 	}
 	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filters...); err != nil {
@@ -231,6 +234,8 @@ func (k *kernel) forget(dead []network.Record, fresh network.Record) error {
 	}
 	return nil
 }
+
+func udp(f network.Forward) bool { return f.Protocol == "udp" }
 
 // dismantle takes everything back, in an order that can be begun again anywhere.
 func (k *kernel) dismantle(s network.State, dead []network.Record) error {
@@ -252,7 +257,7 @@ func (k *kernel) dismantle(s network.State, dead []network.Record) error {
 		}
 	}
 	link, err := k.links.LinkByName(network.Bridge)
-	if err == nil {
+	if err == nil && link.Type() == "bridge" {
 		err = k.links.LinkDel(link)
 	}
 	if err != nil && !errors.As(err, &netlink.LinkNotFoundError{}) && !errors.Is(err, unix.ENODEV) {
