@@ -309,6 +309,7 @@ func TestExecIsInTheUnitsCgroup(t *testing.T) {
 			cmd := m.command(nil)
 			cmd.Args = []string{"unshare", "--mount", "sh", "-u", script, tree, filepath.Join(m.dir, "nsrun"), filepath.Join(m.dir, "root")}
 			cmd.Path = "/usr/bin/unshare"
+			cmd.Env = append(cmd.Env, "PATH="+os.Getenv("PATH"))
 			timer := time.AfterFunc(50*time.Second, func() { cmd.Process.Kill() })
 			defer timer.Stop()
 			err := cmd.Run()
@@ -368,5 +369,40 @@ for d in $dirs; do
 	grep -qx $pid "$d/cgroup.procs" || { echo "not in $d"; exit 1; }
 done
 grep -q "$unit" /proc/$!/cgroup && { echo "nsrun exec itself is there, too"; exit 1; }
+# Without clone3 nobody is born in a cgroup, so one moves there.
+without clone3 "$2" exec web sleep 302 &
+n=0
+until pid=$(pgrep -n -x -f 'sleep 302'); do
+	n=$((n + 1)); [ $n -lt 200 ] || { echo "no program without clone3"; exit 1; }
+	sleep 0.02
+done
+for d in $dirs; do
+	grep -qx $pid "$d/cgroup.procs" || { echo "not in $d without clone3"; exit 1; }
+done
 echo as it should be
 `
+
+// TestExecKernelLacksACall: as for a start, it works or says what is needed.
+func TestExecKernelLacksACall(t *testing.T) {
+	m := newManager(t)
+	m.lair()
+	for _, row := range []struct {
+		call string
+		code int
+		says string
+	}{
+		{"clone3", 3, ""}, {"keyctl", 3, ""}, {"faccessat2", 3, ""},
+		{"close_range", 125, "close all descriptors but the standard ones and the gate: function not implemented"},
+		{"execveat", 125, "become a program in memory: function not implemented"},
+	} {
+		cmd := m.command(nil)
+		cmd.Args = []string{"sh", "-c", `exec without "$@"`, "sh", row.call, filepath.Join(m.dir, "nsrun"), "exec", "web", "sh", "-c", "exit 3"}
+		cmd.Env = append(cmd.Env, "PATH="+os.Getenv("PATH"))
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != row.code || !strings.Contains(out.String(), row.says) {
+			t.Errorf("without %s: exit %d, %s; want exit %d, %q", row.call, code, out.String(), row.code, row.says)
+		}
+	}
+}
