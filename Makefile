@@ -4,7 +4,7 @@ GO ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 PACKAGES := systemd dbus busybox-static crun nftables iproute2 ca-certificates gcc libc6-dev
-BINARIES := clusterd clusterctl nsrun nsrun-image nsrun-network
+BINARIES := clusterd clusterctl nsrun-image nsrun-network
 
 export GOFLAGS := -buildvcs=false
 
@@ -24,6 +24,8 @@ deps: ## install what the operating system lacks (Debian, Ubuntu; root)
 
 build: ## build the programs into bin/
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./cmd/,$(BINARIES))
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/nsrun-full ./cmd/nsrun
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -tags lean -o bin/nsrun ./cmd/nsrun
 
 demo: deps build ## boot three machines here, run a unit on them, cut the power of one (root)
 	@functional/demo.sh
@@ -39,7 +41,8 @@ lint: ## formatting, vet (nsrun, with its assembly, for arm64 too), staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) vet ./agent/runtime/... ./cmd/nsrun
-	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -o /dev/null ./cmd/nsrun
+	$(GO) vet -tags lean ./cmd/nsrun
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -tags lean -o /dev/null ./cmd/nsrun
 	$(GO) run $(STATICCHECK) -checks inherit,-ST1005 ./...
 
 test-unit: ## unit tests, with the race detector

@@ -41,7 +41,7 @@ func ready() error {
 	if err := lab.Check(); err != nil {
 		return err
 	}
-	for _, program := range []string{"clusterctl", "clusterd", "nsrun", "nsrun-image", "nsrun-network"} {
+	for _, program := range []string{"clusterctl", "clusterd", "nsrun", "nsrun-full", "nsrun-image", "nsrun-network"} {
 		if _, err := os.Stat(filepath.Join(bin, program)); err != nil {
 			return fmt.Errorf("%w; build the programs first: make build", err)
 		}

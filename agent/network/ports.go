@@ -13,10 +13,10 @@ import (
 
 // Forward is a published port.
 type Forward struct {
-	Address  Address `json:"address"` // of the machine; zero: all it has
-	Port     uint16  `json:"port"`    // of the machine
-	Protocol string  `json:"protocol"`
-	Inside   uint16  `json:"inside"` // of the container
+	Address  Address // of the machine; zero: all it has
+	Port     uint16  // of the machine
+	Protocol string
+	Inside   uint16 // of the container
 }
 
 // String is as docker shows it: 0.0.0.0:8080->80/tcp.

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,21 +15,21 @@ import (
 
 // Record is a container's place on the bridge.
 type Record struct {
-	ID       string    `json:"id"`
-	Name     string    `json:"name"`
-	PID      int       `json:"pid"`   // its first process ...
-	Start    uint64    `json:"start"` // ... and when that started, in ticks since boot
-	Address  Address   `json:"address"`
-	Hardware string    `json:"hardware"`
-	Aliases  []string  `json:"aliases,omitempty"`
-	Ports    []Forward `json:"ports,omitempty"`
+	ID       string
+	Name     string
+	PID      int    // its first process ...
+	Start    uint64 // ... and when that started, in ticks since boot
+	Address  Address
+	Hardware string
+	Aliases  []string
+	Ports    []Forward
 }
 
 // State is what was done to the machine for the bridge's sake.
 type State struct {
-	Subnet  Prefix `json:"subnet"`
-	MTU     int    `json:"mtu"`
-	Forward bool   `json:"forward"` // passing packets on was off, and we switched it on
+	Subnet  Prefix
+	MTU     int
+	Forward bool // passing packets on was off, and we switched it on
 }
 
 // Dir holds the records. Any number of processes may use it at once; who changes
@@ -97,8 +96,8 @@ func (d *Dir) Records() ([]Record, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read record: %w", err)
 		}
-		r := Record{}
-		if json.Unmarshal(data, &r) != nil {
+		r, err := decodeRecord(data)
+		if err != nil {
 			r = Record{}
 		}
 		if r.ID = strings.TrimSuffix(e.Name(), ".new"); r.ID != e.Name() {
@@ -114,9 +113,10 @@ func (d *Dir) Records() ([]Record, error) {
 func (d *Dir) Find(id string) *Record {
 	files, _ := filepath.Glob(filepath.Join(d.root, "*", "live", id))
 	for _, file := range files {
-		r := &Record{}
-		if data, err := os.ReadFile(file); err == nil && json.Unmarshal(data, r) == nil {
-			return r
+		if data, err := os.ReadFile(file); err == nil {
+			if r, err := decodeRecord(data); err == nil {
+				return &r
+			}
 		}
 	}
 	return nil
@@ -178,7 +178,7 @@ func (d *Dir) Put(r Record) error {
 	if err := os.MkdirAll(filepath.Join(d.own, "live"), 0o700); err != nil {
 		return fmt.Errorf("write record: %w", err)
 	}
-	return d.write(filepath.Join("live", r.ID), r)
+	return d.write(filepath.Join("live", r.ID), r.encode())
 }
 
 // Drop removes a container's record; one that isn't there is no error.
@@ -196,7 +196,7 @@ func (d *Dir) State() (s State, ok bool, err error) {
 		return State{}, false, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(data, &s)
+		s, err = decodeState(data)
 	}
 	if err != nil {
 		return State{}, false, fmt.Errorf("read the bridge's state: %w", err)
@@ -209,19 +209,15 @@ func (d *Dir) PutState(s State) error {
 	if err := os.MkdirAll(d.own, 0o700); err != nil {
 		return fmt.Errorf("write the bridge's state: %w", err)
 	}
-	return d.write("bridge", s)
+	return d.write("bridge", s.encode())
 }
 
 // Clear removes everything of this network name-space. The lock is held.
 func (d *Dir) Clear() error { return os.RemoveAll(d.own) }
 
-func (d *Dir) write(name string, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
+func (d *Dir) write(name string, data []byte) error {
 	file := filepath.Join(d.own, name)
-	if err := os.WriteFile(file+".new", append(data, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return os.Rename(file+".new", file)

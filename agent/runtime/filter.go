@@ -1,7 +1,7 @@
 package runtime
 
 import (
-	"crypto/sha256"
+	"crypto"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -94,37 +94,60 @@ func filterBytes(code []unix.SockFilter) []byte {
 // profileMax bounds a profile's file, in bytes; moby's has 18,000.
 const profileMax = 1 << 20
 
+// Profiles compiles the profile in a file for a container with capabilities, bit
+// n for capability n, and returns the name under which the filter is kept. It is
+// [Dir.CompileProfile], here or in another program: reading JSON takes code that
+// a start has no other use for.
+type Profiles func(file string, caps uint64) (name string, err error)
+
+// UseProfiles says how profiles are compiled. Without it there are none but the
+// built-in one.
+func (d *Dir) UseProfiles(p Profiles) { d.profiles = p }
+
 // profileFilter returns the filter of a profile in a file, and its name for a
-// record. It is compiled once and kept, under a name that says what of: so a
-// file that changes is a new filter, and a container that runs keeps its own.
+// record.
 func (d *Dir) profileFilter(file string, caps capSet) (f *seccomp.Filter, name string, err error) {
+	if d.profiles == nil {
+		return nil, "", fmt.Errorf("--security-opt=seccomp=%s: profiles can't be compiled here", file)
+	}
+	if name, err = d.profiles(file, uint64(caps)); err == nil {
+		f, err = d.savedFilter(name)
+	}
+	return f, name, err
+}
+
+// CompileProfile compiles the profile in a file, once, and keeps the filter,
+// under a name that says what of: so a file that changes is a new filter, and a
+// container that runs keeps its own. The program must import crypto/sha256.
+func (d *Dir) CompileProfile(file string, caps uint64) (name string, err error) {
 	text, err := readProfile(file)
 	if err != nil {
-		return nil, "", fmt.Errorf("--security-opt=seccomp=%s: %w", file, err)
+		return "", fmt.Errorf("--security-opt=seccomp=%s: %w", file, err)
 	}
 	var uname unix.Utsname
 	if err := unix.Uname(&uname); err != nil {
-		return nil, "", fmt.Errorf("uname: %w", err)
+		return "", fmt.Errorf("uname: %w", err)
 	}
 	release := unix.ByteSliceToString(uname.Release[:])
-	sum := sha256.New()
-	fmt.Fprintf(sum, "%d %s %x\n", seccomp.Revision, release, uint64(caps))
+	sum := crypto.SHA256.New()
+	fmt.Fprintf(sum, "%d %s %x\n", seccomp.Revision, release, caps)
 	sum.Write(text)
 	name = hex.EncodeToString(sum.Sum(nil))
-	if f, err = d.savedFilter(name); err == nil {
-		return f, name, nil
+	if _, err = d.savedFilter(name); err == nil {
+		return name, nil
 	}
 	profile, err := seccomp.Parse(text)
+	var f *seccomp.Filter
 	if err == nil {
 		f, err = profile.Compile(seccomp.Target{Kernel: release, Has: func(c string) bool {
 			n, ok := capNumber(c)
-			return ok && caps.has(n)
+			return ok && capSet(caps).has(n)
 		}})
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("--security-opt=seccomp=%s: %w", file, err)
+		return "", fmt.Errorf("--security-opt=seccomp=%s: %w", file, err)
 	}
-	return f, name, d.saveFilter(name, f)
+	return name, d.saveFilter(name, f)
 }
 
 func readProfile(file string) ([]byte, error) {

@@ -27,6 +27,7 @@ func writeProfile(t *testing.T, file, text string) {
 func TestProfileIsCompiledOnce(t *testing.T) {
 	dir := t.TempDir()
 	d, file := NewDir(dir, dir+"/run"), filepath.Join(dir, "profile.json")
+	d.UseProfiles(d.CompileProfile)
 	writeProfile(t, file, fmt.Sprintf(denyMkdir, 1))
 	first, name, err := d.profileFilter(file, 0)
 	if err != nil {
@@ -86,6 +87,7 @@ func TestCompiledProfilesAreBounded(t *testing.T) {
 func TestWrongProfileFiles(t *testing.T) {
 	dir := t.TempDir()
 	d, file := NewDir(dir, dir+"/run"), filepath.Join(dir, "p")
+	d.UseProfiles(d.CompileProfile)
 	for _, row := range []struct{ text, want string }{
 		{"", "line 1: EOF"},
 		{"{\n\n\"a\": 1}", `p: line 3: unknown field "a"`},

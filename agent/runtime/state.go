@@ -26,8 +26,9 @@ type Dir struct {
 	data string // containers/NAME/{record,upper,work,…}, base/, trash/, volumes/, lock
 	run  string // live/NAME, ids/BASE; gone after a reboot, as the processes are
 
-	leases  Leases  // nil: images are left to themselves
-	network Network // nil: there is no bridge
+	leases   Leases   // nil: images are left to themselves
+	network  Network  // nil: there is no bridge
+	profiles Profiles // nil: there is the built-in one only
 }
 
 // Leases keep images from being removed while containers need their layers. A

@@ -86,7 +86,7 @@ type builder struct {
 func newBuilder(prefix string) *builder {
 	b := &builder{
 		prefix: prefix, exit: ExitFailed, t: new(table),
-		ops: make([]op, 0, 512), pins: make([]any, 0, 1024), texts: make([]string, 0, 512), cells: make(map[string]*int32, 64),
+		ops: make([]op, 0, 288), pins: make([]any, 0, 384), texts: make([]string, 0, 288), cells: make(map[string]*int32, 64),
 	}
 	pin(b, b.t)
 	return b

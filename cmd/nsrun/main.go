@@ -38,41 +38,8 @@ type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// verbs are the commands, in the order help shows them.
-func verbs() []verb {
-	return []verb{
-		{"run", "run a program in a new container", (*app).run},
-		{"exec", "run a program in a container that runs", (*app).exec},
-		{"ps", "list containers", (*app).ps},
-		{"stop", "ask containers to end, then make them", (*app).stop},
-		{"kill", "send containers a signal", (*app).kill},
-		{"rm", "remove containers that have ended", (*app).rm},
-		{"port", "show where a container's ports are to be had", (*app).port},
-		{"logs", "show what a container printed", (*app).logs},
-		{"inspect", "tell all about containers or images", (*app).inspect},
-		{"wait", "wait until containers end, and print their exit codes", (*app).waitFor},
-		{"pull", "fetch an image", imageVerb("pull")},
-		{"images", "list images", imageVerb("images")},
-		{"rmi", "remove images", imageVerb("rmi")},
-		{"load", "bring in the images of an archive", imageVerb("load")},
-		{"save", "write images to an archive", imageVerb("save")},
-		{"tag", "give an image another name", imageVerb("tag")},
-		{"history", "show how an image was made", imageVerb("history")},
-		{"login", "keep a registry's password", imageVerb("login")},
-		{"logout", "forget a registry's password", imageVerb("logout")},
-		{"verify", "check that images are what they were when pulled", imageVerb("verify")},
-		{"prune", "remove images that nothing needs: image prune", imageVerb("prune")},
-		{"volume", "volumes with names: create, ls, rm, inspect, prune", (*app).volume},
-		{"container prune", "remove containers that have ended", (*app).pruneContainers},
-		{"system prune", "remove ended containers and images nobody needs", (*app).pruneSystem},
-		{"start", "", startAgain("start")},
-		{"restart", "", startAgain("restart")},
-		{"cleanup", "put right what a stopped unit left", (*app).cleanup},
-		{"info", "say what this machine can do", (*app).info},
-		{"version", "print name and version", (*app).version},
-		{"help", "show this, or a command's flags: help run", (*app).help},
-	}
-}
+// profileVerb compiles a system call profile: see [app.profiles].
+const profileVerb = "compile-profile"
 
 type verb struct {
 	name, about string
@@ -92,6 +59,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	a.store = store
 	a.dir.UseLeases(leases{store: store})
+	a.dir.UseProfiles(a.profiles)
 	if filepath.Base(args[0]) == "docker" {
 		a.name = "docker"
 	}
@@ -117,14 +85,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 				break
 			}
 			if arg == "--help" || arg == "-h" && v.name != "run" { // run -h is docker's --hostname
-				v, args = verb{name: "help", do: (*app).help}, []string{name}
-				break
+				return a.otherwise("help", []string{name})
 			}
 		}
 		return a.exitCode(v.name, v.do(a, args))
 	}
-	fmt.Fprintf(stderr, "%s: %s: %v\n", a.name, name, a.unknown(name))
-	return 1
+	return a.otherwise(name, args)
 }
 
 // exitCode prints an error and turns it into docker's number for it.

@@ -14,7 +14,7 @@ import (
 
 // programs are the ones every machine gets; the lab can do without those
 // marked false, which then are missing inside.
-var programs = map[string]bool{"clusterctl": true, "clusterd": false, "nsrun": false, "nsrun-image": false, "nsrun-network": false}
+var programs = map[string]bool{"clusterctl": true, "clusterd": false, "nsrun": false, "nsrun-full": false, "nsrun-image": false, "nsrun-network": false}
 
 // unitDirs are where packages put units, and what they start at boot.
 var unitDirs = []string{"usr/lib/systemd/system", "lib/systemd/system", "usr/local/lib/systemd/system"}

@@ -9,3 +9,5 @@
 //
 // Package image keeps what was pulled, package unpack knows archives.
 package pull
+
+import _ "crypto/sha256" // for image.DigestOf

@@ -1,0 +1,3 @@
+package image
+
+import _ "crypto/sha256" // for DigestOf
