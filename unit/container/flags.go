@@ -212,6 +212,8 @@ func (c *converter) securityOption(flag, v string) {
 		if value == "false" {
 			c.set(Section, "NoNewPrivileges", "no")
 		}
+	case "systempaths":
+		c.key(flag, "Unmask", map[string]string{"unconfined": "ALL"}[value])
 	case "seccomp":
 		c.key(flag, "SeccompProfile", value)
 	case "apparmor":

@@ -63,12 +63,15 @@ func keys() map[string]key {
 		// What it may.
 		"AddCapability":        capabilities("cap-add"),
 		"DropCapability":       capabilities("cap-drop"),
-		"NoNewPrivileges":      only("yes", "nothing in a container ever gains privileges; leave it out"),
+		"NoNewPrivileges":      {do: (*renderer).noNewPrivileges},
+		"SeccompProfile":       {do: (*renderer).seccompProfile},
+		"Mask":                 {do: (*renderer).mask},
+		"Unmask":               {do: (*renderer).unmask},
 		"SecurityLabelDisable": only("yes", "SELinux labels are not used; leave it out"),
 		"User":                 {do: (*renderer).user},
 		"Group":                {do: (*renderer).group},
 		"GroupAdd":             {do: (*renderer).groupAdd},
-		"AppArmor":             only("unconfined", "containers have no profile of AppArmor's; leave it out"),
+		"AppArmor":             {do: (*renderer).appArmor},
 		"UserNS":               oneOf("userns", "leave it out for a range of its own, or use host", "auto", "private", "host"),
 	}
 	maps.Copy(all, serviceKeys())
@@ -110,14 +113,11 @@ func refused() map[string]string {
 		"ContainersConfModule": "podman's own configuration is not read; leave it out",
 		"GlobalArgs":           "nsrun is no podman; use keys of [Container]",
 		"IP6":                  "containers on the bridge have IPv4 only; leave it out, or use Network=host",
-		"Mask":                 "what podman masks is masked always; leave it out",
 		"Pod":                  "there are no pods; to keep units together use MachineOf= in [X-Cluster]",
 		"ReloadCmd":            "nothing runs a command in a container that runs, yet; use ReloadSignal=",
-		"SeccompProfile":       "the built-in profile is always on; leave it out",
 		"Secret":               "bind a file of the machine: Volume=/path/to/secret:/run/secrets/name:ro",
 		"ServiceName":          "the unit has the name it is submitted under; rename the file",
 		"StartWithPod":         "there are no pods; leave it out",
-		"Unmask":               "what is masked by default stays so; leave it out",
 	}
 	group := func(why string, names string) {
 		for _, n := range strings.Fields(names) {
