@@ -92,11 +92,12 @@ func serviceKeys() map[string]key {
 		"Notify":       {do: (*renderer).notify},
 		"HealthCmd":    only("none", noHealth),
 		"PodmanArgs":   {do: (*renderer).podmanArgs},
-		"RunInit":      only("no", "run a program that reaps, such as tini, as the first one"),
+		"RunInit":      {do: (*renderer).runInit},
 		"LogDriver":    {do: (*renderer).logDriver},
 		"LogOpt":       {do: (*renderer).logOpt},
 		"CgroupsMode":  only("split", "the container is always in the unit's own cgroup; leave it out", "enabled", "no-conmon"),
 		"ReloadSignal": {do: (*renderer).reloadSignal},
+		"ReloadCmd":    {do: (*renderer).reloadCmd},
 	}
 }
 
@@ -114,7 +115,6 @@ func refused() map[string]string {
 		"GlobalArgs":           "nsrun is no podman; use keys of [Container]",
 		"IP6":                  "containers on the bridge have IPv4 only; leave it out, or use Network=host",
 		"Pod":                  "there are no pods; to keep units together use MachineOf= in [X-Cluster]",
-		"ReloadCmd":            "nothing runs a command in a container that runs, yet; use ReloadSignal=",
 		"Secret":               "bind a file of the machine: Volume=/path/to/secret:/run/secrets/name:ro",
 		"ServiceName":          "the unit has the name it is submitted under; rename the file",
 		"StartWithPod":         "there are no pods; leave it out",

@@ -131,8 +131,9 @@ func TestServedKeys(t *testing.T) {
 		{keys: "HealthCmd=curl localhost", err: `HealthCmd="curl localhost" can't be had; leave it out; to have a unit restarted that hangs let its program tell systemd that it is well: Notify=yes, and WatchdogSec= in [Service]`},
 		{keys: "LogDriver=k8s-file", err: "LogDriver=k8s-file can't be had; leave it out: the journal takes it all"},
 		{keys: "LogOpt=path=/x", err: "LogOpt=path=/x can't be had; leave it out: the journal takes it all"},
-		{keys: "RunInit=yes", err: "RunInit=yes can't be had; run a program that reaps, such as tini, as the first one"},
-		{keys: "ReloadCmd=/bin/reload", err: "ReloadCmd= can't be had; nothing runs a command in a container that runs, yet; use ReloadSignal="},
+		{keys: "RunInit=yes", want: "--init"},
+		{keys: "RunInit=no", want: ""},
+		{keys: "ReloadCmd=/bin/reload\nReloadSignal=HUP", err: "ReloadSignal= (line 4) and ReloadCmd= (line 3) both say how to reload; keep one of them"},
 
 		// The process.
 		{keys: "WorkingDir=/srv/a b", want: `"--workdir=/srv/a b"`},

@@ -40,15 +40,51 @@ func (r *renderer) stopSignal(key string, values []unit.Value) {
 	}
 }
 
+// reload is what nsrun does to a container that is to reload: words before its
+// name and after.
+type reload struct {
+	before, after string
+	line          int
+}
+
 func (r *renderer) reloadSignal(key string, values []unit.Value) {
 	v := values[len(values)-1]
-	if own, ok := r.f.Last("Service", "ExecReload"); ok {
-		r.fail(max(v.Line, own.Line), fmt.Sprintf("%s= (line %d) and ExecReload= (line %d) both say how to reload", key, v.Line, own.Line), "keep one of them")
+	if r.onlyReload(v, key) && r.isSignal(v, key) {
+		r.reload = reload{before: "kill " + quote("--signal="+bare(v.Text)), line: v.Line}
+	}
+}
+
+func (r *renderer) runInit(key string, values []unit.Value) {
+	if r.boolean(key, values) {
+		r.flags = append(r.flags, part{"--init", values[len(values)-1].Line})
+	}
+}
+
+// reloadCmd runs a command in the container.
+func (r *renderer) reloadCmd(key string, values []unit.Value) {
+	v := values[len(values)-1]
+	var argv []string
+	r.words(key, []unit.Value{v}, func(_ unit.Value, w string) { argv = append(argv, w) })
+	if len(argv) == 0 || !r.onlyReload(v, key) {
 		return
 	}
-	if r.isSignal(v, key) {
-		r.reload = part{bare(v.Text), v.Line}
+	r.reload = reload{before: "exec", after: " " + quoteAll(argv), line: v.Line}
+}
+
+// onlyReload says that nothing else says how to reload.
+func (r *renderer) onlyReload(v unit.Value, key string) bool {
+	rivals := []struct{ section, key string }{{"Service", "ExecReload"}, {Section, "ReloadCmd"}, {Section, "ReloadSignal"}}
+	for _, rival := range rivals {
+		own, ok := r.f.Last(rival.section, rival.key)
+		if !ok || rival.key == key {
+			continue
+		}
+		if rival.section == "Service" || own.Line < v.Line { // of two keys the later one says so
+			r.fail(max(v.Line, own.Line), fmt.Sprintf("%s= (line %d) and %s= (line %d) both say how to reload", key, v.Line, rival.key, own.Line), "keep one of them")
+			return false
+		}
 	}
+	return true
 }
 
 // isSignal says whether a value is a signal, by name in letters of either case or

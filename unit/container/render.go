@@ -105,7 +105,7 @@ type renderer struct {
 	flags    []part // of nsrun run
 	program  []part // image and arguments
 	settings []part // further lines of [Service]
-	reload   part   // signal
+	reload   reload
 	images   []string
 	refresh  bool
 	notes    []unit.SyntaxError
@@ -319,8 +319,8 @@ func (r *renderer) assemble() *Rendered {
 		}
 		add(p.line, "    "+p.text+end)
 	}
-	if r.reload.text != "" {
-		add(r.reload.line, "ExecReload="+Program+" kill "+quote("--signal="+r.reload.text)+" "+name)
+	if r.reload.before != "" {
+		add(r.reload.line, "ExecReload="+Program+" "+r.reload.before+" "+name+r.reload.after)
 	}
 	add(r.header, "ExecStop=-"+Program+" stop "+name)
 	out.Text = b.Bytes()

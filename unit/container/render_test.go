@@ -147,6 +147,7 @@ func TestRenderService(t *testing.T) {
 		},
 		{name: "systemd waits as long as stop does", text: "[Container]\nImage=a\nStopTimeout=300\n", want: "TimeoutStopSec=310\n"},
 		{name: "an image to be fresh", text: "[Container]\nImage=a\nPull=always\n", want: "ExecStartPre=/usr/bin/nsrun pull a\n"},
+		{name: "a command to reload", text: "[Container]\nImage=a\nReloadCmd=/bin/reload \"all of it\" %%i\nContainerName=x%i\n", want: "ExecReload=/usr/bin/nsrun exec x%i /bin/reload \"all of it\" %%i\n"},
 		{name: "a signal to reload", text: "[Container]\nImage=a\nReloadSignal=SIGHUP\nContainerName=x%i\n", want: "ExecReload=/usr/bin/nsrun kill --signal=SIGHUP x%i\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
