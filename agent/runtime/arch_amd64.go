@@ -1,14 +1,8 @@
 package runtime
 
-import (
-	"encoding/binary"
-
-	"golang.org/x/sys/unix"
-)
+import "encoding/binary"
 
 const elfMachine = 62
-
-const auditArch = unix.AUDIT_ARCH_X86_64
 
 // sigaction is the kernel's struct.
 type sigaction struct {

@@ -1,14 +1,8 @@
 package runtime
 
-import (
-	"encoding/binary"
-
-	"golang.org/x/sys/unix"
-)
+import "encoding/binary"
 
 const elfMachine = 183
-
-const auditArch = unix.AUDIT_ARCH_AARCH64
 
 // sigaction is the kernel's struct, which has its own way to end a handler.
 type sigaction struct {

@@ -17,6 +17,16 @@
 // id ranges in use. Nothing runs in the background to look after them; every
 // verb puts right what it finds dead.
 //
+// # What keeps the program in
+//
+// Its name-spaces, the user's first of all; eleven capabilities in the bounding
+// set and none to inherit; no_new_privs; the system call filter, for which see
+// package seccomp; mounts with nosuid and nodev; a /dev of our own, and a /proc
+// and /sys in which what tells about the machine is hidden and what steers it is
+// read-only. [Security] and what a Spec has masked are all that changes it, and
+// the record keeps that for who joins later. All is set in the child's last
+// steps, the filter as the very last.
+//
 // # Why no exit code is lost
 //
 // systemd knows a unit's result by waiting for the main process, and it can wait
