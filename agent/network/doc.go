@@ -40,6 +40,12 @@
 // neither from nor to its own containers; there, let this bridge through in the
 // chain DOCKER-USER.
 //
+// Who flushes all rules (nft flush ruleset, a restart of nftables.service) cuts
+// published ports off until a container starts, or until nsrun-network reconcile
+// --run /run/nsrun is run, which is for such a unit's ExecStartPost=. A unit with
+// PrivateNetwork=yes has a bridge of its own that ends with its nsrun: give it
+// Network=none.
+//
 // A container has IPv4 only. There is no name server for containers, as on
 // docker's own default bridge: --link puts another one's address of that
 // moment into /etc/hosts. An address hangs on the container's name, so that one
