@@ -93,7 +93,11 @@ func newMachine(t *testing.T, bin string) *machine {
 	if err := neighbour.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { neighbour.Process.Kill(); neighbour.Wait() })
+	t.Cleanup(func() {
+		neighbour.Process.Kill()
+		neighbour.Wait()
+		m.nsrun("ps") // no record of a container stays behind
+	})
 	m.outside = neighbour.Process.Pid
 	m.eventually("the neighbour has its own network", func() bool {
 		a, err1 := os.Readlink("/proc/thread-self/ns/net")
