@@ -56,8 +56,12 @@ type text struct {
 
 // cloneArgs is struct clone_args of clone3(2).
 type cloneArgs struct {
-	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls uint64
-	setTID, setTIDSize, cgroup                                           uint64 // since Linux 5.7; zeros are nothing
+	flags, pidfd uint64
+	_, _         uint64 // where to put the child's thread id
+	exitSignal   uint64
+	_, _, _      uint64 // stack, its size, tls
+	_, _         uint64 // thread ids to give; since Linux 5.5
+	cgroup       uint64 // since Linux 5.7; zero is nothing
 }
 
 const (

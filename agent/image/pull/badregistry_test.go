@@ -110,7 +110,9 @@ func misbehaviours(t *testing.T, elsewhere string) []misbehaviour {
 		{"it answers that nothing changed", status(304), ""},
 		{"it answers with nothing", status(204), ""},
 		{"it answers with a part", status(206), ""},
-		{"it sends us round in a circle", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.String(), 307) }, "10 redirects"},
+		{"it sends us round in a circle", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, r.URL.String(), http.StatusTemporaryRedirect)
+		}, "10 redirects"},
 		{"it sends us nowhere", status(307), ""},
 		{"it sends us to a file", status(307, "Location", "file:///etc/passwd"), "without TLS"},
 		{"it sends us to another protocol", status(307, "Location", "ftp://"+elsewhere+"/x"), "without TLS"},
