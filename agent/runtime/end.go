@@ -92,21 +92,47 @@ func (d *Dir) Kill(name string, sig unix.Signal) error {
 	if c.Live == nil {
 		return fmt.Errorf("%s: not running", name)
 	}
-	fd, err := c.Live.open()
-	if errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("%s: not running", name)
+	for first := true; c != nil; c, first = d.after(c), false {
+		fd, err := c.Live.open()
+		if errors.Is(err, unix.ESRCH) {
+			if first && c.Running() {
+				return fmt.Errorf("%s: not running", name)
+			}
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		err = kill(fd, name, sig)
+		unix.Close(fd)
+		if err != nil || sig != unix.SIGKILL {
+			return err
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	defer unix.Close(fd)
-	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil {
+	return nil
+}
+
+func kill(pidfd int, name string, sig unix.Signal) error {
+	if err := unix.PidfdSendSignal(pidfd, sig, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("send %s signal %d: %w", name, sig, err)
 	}
 	if sig != unix.SIGKILL {
 		return nil
 	}
-	return gone(fd, name)
+	return gone(pidfd, name)
+}
+
+// after is asked when a process of c's is gone. If that was the nsrun that set c
+// up, it may have opened the gate first, and c runs: then it returns c anew.
+func (d *Dir) after(c *Container) *Container {
+	if c.Running() {
+		return nil
+	}
+	now, err := d.read(c.Name)
+	if err != nil || now.ID != c.ID || now.Live == nil {
+		return nil
+	}
+	return now
 }
 
 // killMax is how long the kernel may take to take a killed container apart.
@@ -157,32 +183,18 @@ func gone(pidfd int, name string) error {
 	return nil
 }
 
-// Stop asks a container to end by its stop signal and, when limit has passed,
-// kills it. Negative limit: the container's own. One that is deaf to the signal
-// isn't waited for. One that has ended is no error.
-func (d *Dir) Stop(name string, limit time.Duration) error { return d.StopBy(name, "", limit) }
-
-// StopBy is Stop with another signal than the container's own.
-func (d *Dir) StopBy(name, signal string, limit time.Duration) error {
+// Stop asks a container to end by a signal, its stop signal if that is empty,
+// and, when limit has passed, kills it. Negative limit: the container's own. One
+// that is deaf to the signal isn't waited for. One that has ended is no error.
+func (d *Dir) Stop(name, signal string, limit time.Duration) error {
 	c, err := d.Get(name)
 	if err != nil {
 		return err
 	}
-	if c.Live == nil {
-		return nil
-	}
-	fd, err := c.Live.open()
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	defer unix.Close(fd)
-	sig := unix.SIGTERM
 	if signal == "" {
 		signal = c.StopSignal
 	}
+	sig := unix.SIGTERM
 	if signal != "" {
 		if sig, err = ParseSignal(signal); err != nil {
 			return err
@@ -193,25 +205,44 @@ func (d *Dir) StopBy(name, signal string, limit time.Duration) error {
 			limit = 10 * time.Second
 		}
 	}
+	if c.Live == nil {
+		return nil
+	}
+	for ; c != nil; c = d.after(c) {
+		fd, err := c.Live.open()
+		if errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		err = c.stop(fd, sig, limit)
+		unix.Close(fd)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stop ends the process behind pidfd, which is c's.
+func (c *Container) stop(pidfd int, sig unix.Signal, limit time.Duration) error {
 	if c.Running() {
 		settled(c.Live.PID)
 		if deaf(c.Live.PID, sig) {
 			// The container may have killed who was to do it: then KILL below.
-			if powerOff(c.Live.PID, fd) == nil && waitReadable(fd, powerOffMax) == nil {
+			if powerOff(c.Live.PID, pidfd) == nil && waitReadable(pidfd, powerOffMax) == nil {
 				return nil
 			}
 		}
 	}
-	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("send %s signal %d: %w", name, sig, err)
+	if err := kill(pidfd, c.Name, sig); err != nil {
+		return err
 	}
-	if waitReadable(fd, limit) == nil {
+	if waitReadable(pidfd, limit) == nil {
 		return nil
 	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("kill %s: %w", name, err)
-	}
-	return gone(fd, name)
+	return kill(pidfd, c.Name, unix.SIGKILL)
 }
 
 // powerOff ends a pid name-space as its own poweroff would: all its processes

@@ -157,11 +157,50 @@ func TestAPidAloneMeansNothing(t *testing.T) {
 	if err := d.Kill("web", 9); err == nil || !strings.Contains(err.Error(), "not running") {
 		t.Errorf("kill: %v", err)
 	}
-	if err := d.Stop("web", 0); err != nil {
+	if err := d.Stop("web", "", 0); err != nil {
 		t.Errorf("stop of one that is gone: %v", err)
 	}
 	if cmd.ProcessState != nil || cmd.Process.Signal(syscall.Signal(0)) != nil {
 		t.Error("a stranger was killed")
+	}
+}
+
+// TestStopOfOneThatIsSetUp: nsrun may open the gate, and be gone, while the signal
+// is on its way that was to keep it from that.
+func TestStopOfOneThatIsSetUp(t *testing.T) {
+	for _, signal := range []string{"", "INT"} {
+		d := testDir(t)
+		if _, err := claim(t, d, Record{Name: "web"}); err != nil {
+			t.Fatal(err)
+		}
+		program, next := sleeper(t), d.live("web")+".running"
+		if err := d.setLive("web", program.Process.Pid, false, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(d.live("web"), next); err != nil {
+			t.Fatal(err)
+		}
+		nsrun := exec.Command("sh", "-c", `trap 'mv "$1" "$2"; exit' TERM INT; echo; while :; do sleep 0.01; done`, "nsrun", next, d.live("web"))
+		stdout, err := nsrun.StdoutPipe()
+		if err == nil {
+			err = nsrun.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stdout.Read(make([]byte, 1)); err != nil { // it has its trap
+			t.Fatal(err)
+		}
+		if err := d.setLive("web", nsrun.Process.Pid, true, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Stop("web", signal, 10*time.Second); err != nil {
+			t.Error(err)
+		}
+		if c, err := d.Get("web"); err != nil || c.Live != nil {
+			t.Errorf("stop by %q: %+v, %v; want ended", signal, c, err)
+		}
+		nsrun.Wait()
 	}
 }
 

@@ -59,7 +59,7 @@ func (a *app) stop(args []string) error {
 	}
 	defer a.tidyNetwork()
 	return a.each(names, func(name string) error {
-		err := a.dir.StopBy(name, signal, limit)
+		err := a.dir.Stop(name, signal, limit)
 		if errors.Is(err, runtime.ErrUnknown) {
 			// It was to be removed when it ended, say: what was asked for is so.
 			fmt.Fprintf(a.stderr, "%s: stop: %v: nothing to stop\n", a.name, err)
