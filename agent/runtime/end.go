@@ -160,7 +160,12 @@ func (d *Dir) dies(name string) bool {
 	if waitReadable(fd, dyingMax) == nil {
 		return true
 	}
-	return exiting(live.PID) && waitReadable(fd, killMax) == nil
+	// Set up without its nsrun it ends by itself, but only at the last step: to
+	// become root of its user name-space is to forget about death with the parent.
+	if !live.Setting {
+		settled(live.PID)
+	}
+	return exiting(live.PID) && waitReadable(fd, killMax) == nil || waitReadable(fd, 0) == nil
 }
 
 // exiting reports whether a process is on its way out, or was killed.

@@ -251,6 +251,69 @@ func (m *manager) killAfter(limit time.Duration, env []string, handedOver bool, 
 	timer.Stop()
 }
 
+// TestB04_KilledWhileItsChildIsSlow: a child that sets itself up, with its gate
+// open and its nsrun killed, ends at the last step only. A start waits for that.
+func TestB04_KilledWhileItsChildIsSlow(t *testing.T) {
+	m := newManager(t)
+	m.install(build(t))
+	run := func(command ...string) *exec.Cmd {
+		args := append([]string{"run", "--name", "web", "--rm", "--network=none", "--rootfs=" + m.dir + "/root:O"}, command...)
+		return m.command(nil, args...)
+	}
+	for range 100 {
+		first := run("sleep", "1000")
+		if err := first.Start(); err != nil {
+			t.Fatal(err)
+		}
+		child := m.stopInSetUp()
+		first.Process.Kill()
+		first.Wait()
+		if child == 0 {
+			continue
+		}
+		second := run("true")
+		if err := second.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(300*time.Millisecond, func() { unix.Kill(child, unix.SIGCONT) })
+		if err := second.Wait(); err != nil {
+			t.Errorf("a start while the child of one that was killed is slow: %v\n%s", err, m.output)
+		}
+		timer.Stop()
+		unix.Kill(child, unix.SIGCONT)
+		m.nothingLeft(m.dir)
+		return
+	}
+	t.Fatal("no child could be stopped while it set itself up, in 100 starts")
+}
+
+// stopInSetUp stops the child of the start of web that goes on, when its gate is
+// open and it isn't the program yet; 0 is too late.
+func (m *manager) stopInSetUp() (child int) {
+	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
+		data, _ := os.ReadFile(filepath.Join(m.dir, "state/run/live/web"))
+		f := strings.Fields(string(data))
+		if len(f) == 0 || f[0] != "running" {
+			continue
+		}
+		pid, err := strconv.Atoi(f[1])
+		status, readErr := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil || readErr != nil {
+			return 0
+		}
+		if bytes.Contains(status, []byte("\nUid:\t0\t")) { // at the gate
+			continue
+		}
+		unix.Kill(pid, unix.SIGSTOP)
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err != nil || exe != filepath.Join(m.dir, "nsrun") {
+			unix.Kill(pid, unix.SIGCONT)
+			return 0
+		}
+		return pid
+	}
+	return 0
+}
+
 const parallel = 100
 
 // TestB04_ManyAtOnce: a hundred starts side by side, each with its own exit code.
