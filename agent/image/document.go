@@ -237,6 +237,10 @@ func ParseConfig(data []byte) (*Blueprint, error) {
 	if len(raw.RootFS.DiffIDs) == 0 {
 		return nil, errors.New("names no layers: this is no image to run")
 	}
+	// A zone can lead out of the years that can be written and read again.
+	if year := raw.Created.UTC().Year(); year < 0 || year > 9999 {
+		return nil, fmt.Errorf("says it was created in the year %d", year)
+	}
 	return &Blueprint{
 		Created:  raw.Created,
 		Platform: Platform{OS: raw.OS, Architecture: raw.Architecture, Variant: raw.Variant},

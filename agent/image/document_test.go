@@ -60,7 +60,34 @@ func FuzzParseDocument(f *testing.F) {
 	})
 }
 
-// FuzzParseConfig: what a configuration is read as has only digests for layers.
+// What can't be read again would be an image that is damaged for ever, and
+// nothing is pruned beside one.
+func TestCreatedOutOfAllYears(t *testing.T) {
+	const rest = `,"rootfs":{"type":"layers","diff_ids":["` + someDigest + `"]}}`
+	for created, ok := range map[string]bool{
+		"9999-12-31T23:59:59Z": true, "9999-12-31T23:59:59-01:00": false,
+		"0000-01-01T00:00:00Z": true, "0000-01-01T00:00:00+01:00": false,
+	} {
+		print, err := ParseConfig([]byte(`{"created":"` + created + `"` + rest))
+		if ok != (err == nil) {
+			t.Errorf("%s: %v", created, err)
+		}
+		if ok {
+			checkBlueprint(t, print)
+		}
+	}
+}
+
+func checkBlueprint(t *testing.T, print *Blueprint) {
+	t.Helper()
+	again, err := decodeBlueprint(print.encode())
+	if err != nil || string(again.encode()) != string(print.encode()) {
+		t.Fatalf("not the same after a round trip: %v\n%s", err, print.encode())
+	}
+}
+
+// FuzzParseConfig: what a configuration is read as has only digests for layers,
+// and is the same when it comes from what the store keeps.
 func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte(`{"architecture":"amd64","os":"linux","created":"2024-01-02T03:04:05Z","config":{"Env":["A=1"],"Cmd":["sh"],"Labels":{"a":"b"}},"rootfs":{"type":"layers","diff_ids":["sha256:` + strings.Repeat("0", 64) + `"]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -68,6 +95,7 @@ func FuzzParseConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
+		checkBlueprint(t, print)
 		for _, id := range print.DiffIDs {
 			if got, err := ParseDigest(string(id)); err != nil || got != id || strings.ContainsAny(id.Hex(), "./") {
 				t.Fatalf("a layer called %q: %v", id, err)

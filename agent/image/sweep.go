@@ -67,7 +67,7 @@ func (s *Store) live() (map[Digest]bool, error) {
 			err = keep(rec)
 		}
 		if err != nil && !errors.Is(err, ErrNoImage) {
-			return nil, fmt.Errorf("image %s: %w", ref.Familiar(), err)
+			return nil, fmt.Errorf("image %s: %w; repair it: nsrun pull %s", ref.Familiar(), err, ref.Familiar())
 		}
 	}
 	held, err := s.leases()
