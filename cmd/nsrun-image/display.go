@@ -18,14 +18,16 @@ const (
 	redrawEvery = 100 * time.Millisecond // on a terminal
 	lineEvery   = 5 * time.Second        // for a layer, elsewhere
 	barWidth    = 30
+	barWidthMin = 5 // what is less says nothing
 )
 
 // display shows how far layers are: bars on a terminal, a line for each step
 // elsewhere. Lines that are written to it stand above the bars.
 type display struct {
-	out   io.Writer
-	quiet bool
-	width int // of the terminal; 0: none
+	out    io.Writer
+	quiet  bool
+	width  int // of the terminal; 0: none
+	height int // 0: unknown
 
 	mu    sync.Mutex
 	bars  []*bar
@@ -45,14 +47,14 @@ func (t *tool) display(quiet bool) *display {
 	d := &display{out: t.stderr, quiet: quiet, byID: map[image.Digest]*bar{}}
 	if file, ok := t.stderr.(*os.File); ok && !quiet && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(file.Fd())) {
 		d.width = 80
-		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 40 {
-			d.width = width
+		if width, height, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
+			d.width, d.height = width, height
 		}
 	}
 	return d
 }
 
-// Write shows lines above the bars.
+// Write shows lines above the bars, whatever registries and images put into them.
 func (d *display) Write(p []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -60,9 +62,9 @@ func (d *display) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	d.erase()
-	n, err := d.out.Write(p)
+	_, err := io.WriteString(d.out, image.PrintableLines(string(p)))
 	d.draw(time.Now())
-	return n, err
+	return len(p), err
 }
 
 // watch takes news of a layer.
@@ -98,6 +100,7 @@ func (d *display) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.erase()
+	d.height = 0 // nothing is erased any more: all of them
 	d.draw(time.Now())
 	d.bars, d.byID, d.drawn = nil, map[image.Digest]*bar{}, 0
 }
@@ -113,16 +116,35 @@ func (d *display) draw(now time.Time) {
 	if d.width == 0 || d.quiet {
 		return
 	}
+	bars := d.visible()
 	var all strings.Builder
-	for _, b := range d.bars {
+	for _, b := range bars {
 		line := b.line(now, d.width)
-		if runes := []rune(line); len(runes) >= d.width {
+		if runes := []rune(line); len(runes) >= d.width { // a line that wraps would be two to erase
 			line = string(runes[:d.width-1])
 		}
 		all.WriteString(line + "\n")
 	}
 	fmt.Fprint(d.out, all.String())
-	d.drawn, d.last = len(d.bars), now
+	d.drawn, d.last = len(bars), now
+}
+
+// visible returns the bars that there is room for, since what has left the screen
+// can't be erased: those that move first.
+func (d *display) visible() []*bar {
+	most := d.height - 1 // the cursor stands below
+	if d.height == 0 || len(d.bars) <= most {
+		return d.bars
+	}
+	var some []*bar
+	for _, moving := range []bool{true, false} {
+		for _, b := range d.bars {
+			if len(some) < most && moving == (b.Phase == image.Downloading || b.Phase == image.Retrying) {
+				some = append(some, b)
+			}
+		}
+	}
+	return some
 }
 
 // line describes the layer; width 0 is for no terminal.
@@ -138,6 +160,10 @@ func (b *bar) line(now time.Time, width int) string {
 	if width == 0 {
 		return head + " " + bytes
 	}
-	full := int(int64(barWidth) * min(b.Done, b.Total) / b.Total)
-	return fmt.Sprintf("%s [%s>%s] %s", head, strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), bytes)
+	wide := min(barWidth, width-len(head)-len(bytes)-len(" [>]  "))
+	if wide < barWidthMin {
+		return head + " " + bytes
+	}
+	full := int(int64(wide) * min(b.Done, b.Total) / b.Total)
+	return fmt.Sprintf("%s [%s>%s] %s", head, strings.Repeat("=", full), strings.Repeat(" ", wide-full), bytes)
 }

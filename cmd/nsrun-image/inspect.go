@@ -171,7 +171,7 @@ func (t *tool) history(_ context.Context, args []string) error {
 	var rows []any
 	layer := 0
 	for i, step := range raw.History {
-		r := layerRow{ID: "<missing>", CreatedBy: step.CreatedBy, Comment: step.Comment, CreatedSince: age(step.Created, time.Now()), CreatedAt: step.Created.Format(time.RFC3339), Size: "0B"}
+		r := layerRow{ID: "<missing>", CreatedBy: oneLine(step.CreatedBy), Comment: oneLine(step.Comment), CreatedSince: age(step.Created, time.Now()), CreatedAt: step.Created.Format(time.RFC3339), Size: "0B"}
 		if !step.Empty && layer < len(img.DiffIDs) {
 			r.Size = pull.Size(store.LayerBytes(img.DiffIDs[layer]))
 			layer++
@@ -181,10 +181,15 @@ func (t *tool) history(_ context.Context, args []string) error {
 				r.ID = img.ConfigID.String()
 			}
 		}
-		if text := []rune(strings.Join(strings.Fields(r.CreatedBy), " ")); !*whole && len(text) > 45 {
+		if text := []rune(r.CreatedBy); !*whole && len(text) > 45 {
 			r.CreatedBy = string(text[:44]) + "…"
 		}
 		rows = append([]any{r}, rows...)
 	}
 	return printFormat(t.stdout, *format, rows, layerRow{"IMAGE", "CREATED", "CREATED AT", "CREATED BY", "SIZE", "COMMENT"})
+}
+
+// oneLine makes of what an image says of itself something for a table.
+func oneLine(text string) string {
+	return image.Printable(strings.Join(strings.Fields(text), " "))
 }

@@ -81,7 +81,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	t := &tool{stdin: stdin, stdout: stdout, stderr: stderr}
 	err := t.dispatch(ctx, args)
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintf(stderr, "nsrun-image: %v\n", err)
+		fmt.Fprintf(stderr, "nsrun-image: %s\n", image.PrintableLines(err.Error()))
 	}
 	return exitCode(ctx, err)
 }

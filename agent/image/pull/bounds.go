@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/clusterd/clusterd/agent/image"
@@ -92,11 +90,7 @@ func (p printable) Error() string {
 	if len(text) > errorBytesMax {
 		text = text[:errorBytesMax] + "…"
 	}
-	if !strings.ContainsFunc(text, func(c rune) bool { return !strconv.IsPrint(c) }) {
-		return text
-	}
-	quoted := strconv.Quote(text)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+	return image.Printable(text)
 }
 
 func (p printable) Unwrap() error { return p.error }
