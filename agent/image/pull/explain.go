@@ -11,6 +11,7 @@ import (
 	"net/url"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sys/unix"
 
 	"github.com/clusterd/clusterd/agent/image"
 	"github.com/clusterd/clusterd/agent/image/unpack"
@@ -37,6 +38,8 @@ func explainIn(err error, ref image.Reference, src image.Source, registries *ima
 	var network *net.OpError
 	var dns *net.DNSError
 	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fmt.Errorf("%s: %w; nothing was kept: make room where images are, such as with nsrun image prune -a", src, err)
 	case errors.Is(err, errNoBlob):
 		return fmt.Errorf("%s: %w; nothing was kept: push the image again", src, err)
 	case errors.As(err, &answer):
@@ -79,7 +82,12 @@ func interrupted(err error) bool {
 	var answer *transport.Error
 	var network net.Error
 	var transfer transferError
-	return errors.As(err, &transfer) || errors.As(err, &network) || errors.Is(err, errStalled) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+	if errors.As(err, &network) {
+		if _, local := network.(unix.Errno); local { // of a full disk, of an archive that makes no sense
+			network = nil
+		}
+	}
+	return errors.As(err, &transfer) || network != nil || errors.Is(err, errStalled) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.As(err, &answer) && (answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests)
 }
 

@@ -75,6 +75,18 @@ func (f *fetch) close(done bool) error {
 	return f.partial.Close()
 }
 
+// restart forgets what was read, to begin anew with the registry.
+func (f *fetch) restart() error {
+	if f.body != nil {
+		f.body.Close()
+	}
+	*f = fetch{ctx: f.ctx, p: f.p, from: f.from, blob: f.blob, partial: f.partial}
+	if f.partial == nil {
+		return nil
+	}
+	return f.partial.Empty()
+}
+
 func (f *fetch) Read(b []byte) (int, error) {
 	for f.err == nil {
 		n, err := f.readOnce(b)

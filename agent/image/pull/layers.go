@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 
@@ -57,20 +56,15 @@ func (p *Puller) layer(ctx context.Context, session *image.Session, from *reposi
 	defer func() { f.close(done) }()
 	want := unpack.Want{Blob: blob.Digest, BlobBytes: blob.Size, DiffID: diffID}
 	report, err := unpack.Into(ctx, fresh, f, want, p.cfg.Limits)
-	if err != nil && (f.err == nil || f.err == io.EOF) && ctx.Err() == nil && f.partial != nil { // not the transfer's fault
-		was := f.resumed
-		if empty := f.partial.Empty(); empty != nil || was == 0 {
-			return errors.Join(err, empty)
-		}
+	if errors.Is(err, image.ErrMismatch) && f.resumed > 0 {
 		p.say("layer %s: what there was of it is no good; fetching all of it", blob.Digest.Short())
-		if err := errors.Join(os.RemoveAll(fresh.Root()), os.Mkdir(fresh.Root(), 0o755)); err != nil {
+		if err := errors.Join(f.restart(), os.RemoveAll(fresh.Root()), os.Mkdir(fresh.Root(), 0o755)); err != nil {
 			return err
 		}
-		if f.body != nil {
-			f.body.Close()
-		}
-		f = &fetch{ctx: ctx, p: p, from: from, blob: blob, partial: f.partial}
 		report, err = unpack.Into(ctx, fresh, f, want, p.cfg.Limits)
+	}
+	if errors.Is(err, image.ErrMismatch) && f.partial != nil { // nothing to go on with, by whomever
+		return errors.Join(err, f.partial.Empty())
 	}
 	if err != nil {
 		return err

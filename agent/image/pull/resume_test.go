@@ -15,8 +15,10 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/clusterd/clusterd/agent/image"
+	"github.com/clusterd/clusterd/agent/image/unpack"
 )
 
 // noise is text that hardly compresses.
@@ -185,6 +187,63 @@ func TestRubbishOfAnEarlierPullIsFetchedAnew(t *testing.T) {
 		if _, err := f.store.Remove(t.Context(), "busybox", false); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// While somebody else is at work in the store nothing can be undone: what is
+// wrong in a beginning must go all the same.
+func TestRubbishIsNotGoneOnWithAgain(t *testing.T) {
+	f := newFixture(t)
+	img := makeImage(t, image.Here().Architecture, noise(6<<20))
+	f.push("library/busybox:latest", img)
+	path, blob := layerOf(t, img)
+	other, err := f.store.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	partial := filepath.Join(f.store.Dir(), "partial", strings.TrimPrefix(path, "sha256:"))
+	wrong := append(bytes.Clone(blob[:len(blob)-1]), blob[len(blob)-1]^1)
+	for name, beginning := range map[string][]byte{"none": nil, "good": blob[:1<<20], "bad": make([]byte, 1<<20)} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(partial), 0o700), os.WriteFile(partial, beginning, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		f.set(nil, (&cutting{}).answer(path, wrong))
+		if _, _, err := f.pull("busybox"); !errors.Is(err, image.ErrMismatch) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(partial); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: the beginning is still there: %v", name, err)
+		}
+	}
+}
+
+// A layer that is right, but too large or for a disk that is full, isn't fetched again for that.
+func TestGoodBeginningIsNotBlamed(t *testing.T) {
+	f := newFixture(t)
+	img := makeImage(t, image.Here().Architecture, noise(6<<20))
+	f.push("library/busybox:latest", img)
+	path, blob := layerOf(t, img)
+	partial := filepath.Join(f.store.Dir(), "partial", strings.TrimPrefix(path, "sha256:"))
+	if err := errors.Join(os.MkdirAll(filepath.Dir(partial), 0o700), os.WriteFile(partial, blob[:1<<20], 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	c := &cutting{}
+	f.set(nil, c.answer(path, blob))
+	p := f.puller(image.Platform{})
+	p.cfg.Limits.BytesMax = int64(len(blob)) + 1
+	if _, _, err := p.Pull(t.Context(), "busybox"); !errors.Is(err, unpack.ErrBomb) {
+		t.Errorf("got %v", err)
+	}
+	if len(c.ranges) != 1 || !strings.HasPrefix(c.ranges[0], "bytes=1048576-") {
+		t.Errorf("asked for %q", c.ranges)
+	}
+}
+
+func TestFullDiskIsExplained(t *testing.T) {
+	err := explain(fmt.Errorf("layer x: %w", unix.ENOSPC), image.Reference{}, image.Source{Host: "r.example", Repository: "a"}, &image.Registries{})
+	if want := "r.example/a: layer x: no space left on device; nothing was kept: make room where images are, such as with nsrun image prune -a"; err.Error() != want || interrupted(err) {
+		t.Errorf("got %v\nwant %s", err, want)
 	}
 }
 
