@@ -124,7 +124,7 @@ func (t *tool) save(ctx context.Context, args []string) error {
 }
 
 // wantedImages finds images by name or id, each once with all the names that
-// were given for it. A name without tag means all its tags.
+// were given for it. A name without tag means latest, as everywhere here.
 func wantedImages(store *image.Store, names []string) ([]archive.Wanted, error) {
 	var wanted []archive.Wanted
 	byID := map[image.Digest]int{}

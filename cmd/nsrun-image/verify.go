@@ -30,7 +30,7 @@ func (t *tool) verify(ctx context.Context, args []string) error {
 		}
 	}
 	for _, ref := range refs {
-		img, err := store.Resolve(ref)
+		img, err := store.Find(ref)
 		if err != nil {
 			failed = append(failed, err)
 			continue

@@ -69,7 +69,6 @@ type Report struct {
 	Bytes   int64    // in regular files
 	Skipped []string // what was left out, and why; at most a few, for people
 	Left    int      // how many were left out
-	Implied []string // directories the archive doesn't describe but needs
 
 	crcs map[uint64]uint32 // of regular files, by inode
 }

@@ -111,10 +111,6 @@ func (t *tree) finish() error {
 			return fmt.Errorf("directory %q: %w", clip(name), err)
 		}
 	}
-	for name := range t.implied {
-		t.report.Implied = append(t.report.Implied, name)
-	}
-	slices.Sort(t.report.Implied)
 	return nil
 }
 

@@ -102,7 +102,6 @@ func (t *tree) makeParent(at int, base, prefix string) (int, error) {
 	if err := t.count(); err != nil { // the archive has no entry for it
 		return -1, err
 	}
-	t.implied[prefix] = true
 	if err := t.later(prefix, meta{mode: 0o755}); err != nil {
 		return -1, err
 	}

@@ -37,7 +37,6 @@ type tree struct {
 	dirs    map[string]meta
 	waiting int64          // bytes in dirs
 	depths  map[uint64]int // of directories, by inode: by links a name can be deeper than it looks
-	implied map[string]bool
 	buf     []byte
 
 	// The directory that was used last, since most entries share it with their neighbour.
@@ -61,7 +60,7 @@ func openTree(dir string, g *guard) (*tree, error) {
 	return &tree{
 		root: fd, lastFD: -1, guard: g, own: os.Geteuid() != 0,
 		report: &Report{crcs: map[uint64]uint32{}},
-		dirs:   map[string]meta{}, depths: map[uint64]int{}, implied: map[string]bool{}, buf: make([]byte, 256<<10),
+		dirs:   map[string]meta{}, depths: map[uint64]int{}, buf: make([]byte, 256<<10),
 	}, nil
 }
 
@@ -197,7 +196,6 @@ func (t *tree) directory(name string, parent int, base string, m meta) error {
 			return err
 		}
 	}
-	delete(t.implied, name)
 	return t.later(name, m)
 }
 
