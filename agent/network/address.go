@@ -33,15 +33,6 @@ func (a Address) String() string {
 // Bytes are those of a, as the network has them.
 func (a Address) Bytes() []byte { return []byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)} }
 
-// MarshalText and UnmarshalText write and read it as String has it.
-func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
-
-// UnmarshalText is the reverse of MarshalText.
-func (a *Address) UnmarshalText(text []byte) (err error) {
-	*a, err = ParseAddress(string(text))
-	return err
-}
-
 // Hardware is the hardware address that goes with a. It hangs on the address, so
 // that neighbours who remember one are right about the other, whoever has it.
 func (a Address) Hardware() string {
@@ -94,15 +85,6 @@ func ParsePrefix(s string) (Prefix, error) {
 func (p Prefix) mask() Address { return ^Address(0) << (32 - p.Bits) }
 
 func (p Prefix) String() string { return fmt.Sprintf("%s/%d", p.Base, p.Bits) }
-
-// MarshalText writes it as String has it.
-func (p Prefix) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
-// UnmarshalText is the reverse of MarshalText.
-func (p *Prefix) UnmarshalText(text []byte) (err error) {
-	*p, err = ParsePrefix(string(text))
-	return err
-}
 
 // Contains says whether a is one of p.
 func (p Prefix) Contains(a Address) bool { return a&p.mask() == p.Base }
