@@ -137,12 +137,10 @@ func (d *Dir) RemoveAll(name string) error {
 	return errors.Join(err, d.emptyTrash())
 }
 
-// DropFresh takes back the volumes without a name that were made for a container
-// which did not come to be.
-func (d *Dir) DropFresh(volumes []Volume) {
-	for _, v := range volumes {
-		if Anonymous(v.Name) && !v.Exists {
-			unix.Rmdir(d.volume(v.Name)) // what isn't empty is somebody's
-		}
+// DropVolumes takes back volumes that were made for a container which did not
+// come to be.
+func (d *Dir) DropVolumes(names []string) {
+	for _, name := range names {
+		unix.Rmdir(d.volume(name)) // what isn't empty is somebody's
 	}
 }

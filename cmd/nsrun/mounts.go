@@ -40,6 +40,7 @@ func (o *runOptions) mounts(dir *runtime.Dir) error {
 		}
 		if v.Name == "" {
 			v.Name = runtime.NewID()
+			o.fresh = append(o.fresh, v.Name)
 		}
 		v.Source = dir.VolumeDir(v.Name)
 		if !o.explain {

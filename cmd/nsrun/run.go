@@ -45,6 +45,7 @@ type runOptions struct {
 	quiet         bool
 
 	volumesOfImage map[string]struct{}
+	fresh          []string // volumes made for this container, by names made up
 	notes          []string // for whoever wrote the flags
 }
 
@@ -139,14 +140,27 @@ func (a *app) run(args []string) error {
 		}
 	}
 	a.chooseNetwork(o)
-	if err := o.complete(a.dir, img, rest); err != nil {
+	code, err := a.start(o, img, rest)
+	if err != nil {
+		a.dir.DropVolumes(o.fresh)
 		return err
+	}
+	if code != 0 {
+		return exitError(code)
+	}
+	return nil
+}
+
+// start runs what the flags say, in an image or without one.
+func (a *app) start(o *runOptions, img *image.Image, command []string) (code int, err error) {
+	if err := o.complete(a.dir, img, command); err != nil {
+		return 0, err
 	}
 	for _, note := range o.notes {
 		fmt.Fprintf(a.stderr, "%s: run: note: %s\n", a.name, note)
 	}
 	if err := errors.Join(a.links(o), a.dir.ShareNetwork(&o.spec)); err != nil {
-		return err
+		return 0, err
 	}
 	for _, p := range o.networking.publish {
 		if why := o.discarded(p); why != "" {
@@ -155,15 +169,15 @@ func (a *app) run(args []string) error {
 	}
 	host := runtime.LookAtHost(o.spec.Masked...)
 	if err := a.terminal(&o.spec, host.HandOver); err != nil {
-		return err
+		return 0, err
 	}
 	plan, err := runtime.Make(o.spec, host)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if o.explain {
 		fmt.Fprint(a.stdout, plan)
-		return nil
+		return 0, nil
 	}
 	if img != nil {
 		a.dir.UseLeases(leases{a.store, img})
@@ -173,21 +187,17 @@ func (a *app) run(args []string) error {
 	}
 	undo, err := o.writeID()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	code, err := a.dir.Run(plan)
+	code, err = a.dir.Run(plan)
 	if o.spec.Network == runtime.NetworkBridge && (err != nil || !plan.HandOver) {
 		a.tidyNetwork() // it has ended
 	}
 	if err != nil {
 		undo()
-		a.dir.DropFresh(o.spec.Volumes)
-		return fmt.Errorf("%s: %w", o.spec.Name, err)
+		return 0, fmt.Errorf("%s: %w", o.spec.Name, err)
 	}
-	if code != 0 {
-		return exitError(code)
-	}
-	return nil
+	return code, nil
 }
 
 // complete fills in what the flags leave to the image, to files and to systemd.
