@@ -74,6 +74,7 @@ func waitReadable(fd int, limit time.Duration) error {
 		if left < 0 {
 			left = 0
 		}
+		left = min(left, time.Hour) // poll takes 31 bits of milliseconds
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(poll, int((left+time.Millisecond-1)/time.Millisecond))
 		switch {

@@ -144,12 +144,18 @@ func list(at *[]string) func(string) error {
 	return func(v string) error { *at = append(*at, v); return nil }
 }
 
-// seconds reads a whole number of seconds, as docker's -t.
+// secondsMax is sixty-eight years.
+const secondsMax = 1 << 31
+
+// seconds reads a whole number of seconds, as docker's -t: -1 is no limit.
 func seconds(at *time.Duration) func(string) error {
 	return func(v string) error {
 		n, err := strconv.Atoi(v)
-		if err != nil || n < -1 || n > 1<<31 {
-			return fmt.Errorf("%s: a number of seconds", v)
+		if err != nil || n < -1 || n > secondsMax {
+			return fmt.Errorf("%s: a number of seconds, or -1 for no limit", v)
+		}
+		if n == -1 {
+			n = secondsMax
 		}
 		*at = time.Duration(n) * time.Second
 		return nil

@@ -36,7 +36,10 @@ func TestParse(t *testing.T) {
 		{"--network=bridge:name=x busybox", "--network: option name=x: there are ip=, mac= and alias="},
 		{"-m 1g busybox", "-m: systemd does that: put MemoryMax= into the unit"},
 		{"--restart always busybox", "--restart: always: systemd does that: put Restart=always into the unit"},
-		{"--stop-timeout x busybox", "--stop-timeout: x: a number of seconds"},
+		{"--stop-timeout x busybox", "--stop-timeout: x: a number of seconds, or -1 for no limit"},
+		{"--stop-timeout 7 busybox", "stop=7s rest=busybox"},
+		{"--stop-timeout 0 busybox", "stop=1ns rest=busybox"},
+		{"--stop-timeout=-1 busybox", "stop=596523h14m8s rest=busybox"},
 	} {
 		o := &runOptions{}
 		rest, err := parseRun(o, strings.Fields(row.args))
@@ -74,6 +77,9 @@ func describe(o *runOptions, rest []string) string {
 	add("user", o.spec.User)
 	add("hostname", o.spec.Hostname)
 	add("network", o.spec.Network)
+	if o.stopAfter != 0 {
+		add("stop", o.stopAfter.String())
+	}
 	add("rest", strings.Join(rest, " "))
 	return strings.Join(parts, " ")
 }

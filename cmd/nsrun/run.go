@@ -86,7 +86,7 @@ func runFlags(o *runOptions) []flag {
 		{long: "annotation", text: list(&s.Labels), arg: "NAME=VALUE", about: "the same as a label"},
 		{long: "sdnotify", text: text(&o.notify), arg: "conmon|container", about: "who tells systemd READY=1: we, when the program runs (default), or it itself"},
 		{long: "stop-signal", text: text(&s.StopSignal), arg: "SIGNAL", about: "what stop sends (default TERM)"},
-		{long: "stop-timeout", text: seconds(&o.stopAfter), arg: "SECONDS", about: "how long stop waits before it kills (default 10)"},
+		{long: "stop-timeout", text: o.stopTimeout, arg: "SECONDS", about: "how long stop waits before it kills (default 10)"},
 		{long: "pull", text: text(&o.pull), arg: "missing|always|never", about: "when to ask the registry (default missing: when the image isn't here)"},
 		{long: "require-digest", set: boolean(&o.pinned), about: "run only an image that is named with its digest"},
 		{long: "interactive", short: 'i', set: boolean(&s.Stdin), about: "pass standard input on"},
@@ -94,6 +94,15 @@ func runFlags(o *runOptions) []flag {
 		{long: "attach", short: 'a', text: func(string) error { return nil }, arg: "STREAM", about: "always so: output goes where nsrun's goes"},
 		{long: "explain", set: boolean(&o.explain), about: "print every step and do nothing"},
 	}, dockerFlags(o))
+}
+
+// stopTimeout reads --stop-timeout, of which zero is at once.
+func (o *runOptions) stopTimeout(v string) error {
+	err := seconds(&o.stopAfter)(v)
+	if o.stopAfter == 0 {
+		o.stopAfter = 1 // zero stands for the default
+	}
+	return err
 }
 
 // parseRun reads the flags of run.
