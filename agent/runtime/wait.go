@@ -16,12 +16,10 @@ func (d *Dir) Wait(name string, limit time.Duration) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if c.Live != nil {
-		fd, err := c.Live.open()
+	for running := c; running != nil && running.Live != nil; running = d.after(running) {
+		fd, err := running.Live.open()
 		if err == nil {
-			for err = waitReadable(fd, time.Hour); err != nil && c.Live.alive(); {
-				err = waitReadable(fd, time.Hour)
-			}
+			err = waitReadable(fd, forever)
 			unix.Close(fd)
 		}
 		if err != nil && !errors.Is(err, unix.ESRCH) {
@@ -38,6 +36,9 @@ func (d *Dir) Wait(name string, limit time.Duration) (code int, err error) {
 		}
 	}
 }
+
+// forever is longer than any container runs.
+const forever = 100 * 365 * 24 * time.Hour
 
 func orNone(unit string) string {
 	if unit == "" {
