@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,13 +21,15 @@ const fillDepthMax = 200
 type filler struct {
 	base  uint32 // what the container's id 0 is outside; its ids are put back by that
 	count uint32 // how many ids it has; 0: ids are the same in and out
+
+	place func(scratch, volume string) error // makes the copy the content of the volume
 }
 
 // fillVolume copies what the container's root has at target into a volume, when
 // that is empty, as docker does with named volumes: the image's files, and whom
-// they and the directory belong to. It appears in the volume in one piece; scratch
-// is where it is put together, on the same file system. When the root has nothing
-// there, or another start is faster, nothing happens.
+// they and the directory belong to. It appears in the volume in one piece, but see
+// placer; scratch is where it is put together, on the same file system. When the
+// root has nothing there, or another start is faster, nothing happens.
 func (f filler) fillVolume(root int, target, volume, scratch string) error {
 	empty, err := isEmpty(volume)
 	if err != nil || !empty {
@@ -58,11 +61,67 @@ func (f filler) fillVolume(root int, target, volume, scratch string) error {
 	if err := f.dir(from, to, 0); err != nil {
 		return errors.Join(err, os.RemoveAll(scratch))
 	}
-	err = unix.Rename(scratch, volume)
-	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
-		return os.RemoveAll(scratch)
+	if err = f.place(scratch, volume); errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
+		err = nil
+	} else if err == nil {
+		return nil
 	}
-	return err
+	return errors.Join(err, os.RemoveAll(scratch))
+}
+
+// placer returns how a copy becomes the content of a volume, for the container
+// with an id. It takes the volume's place, whole or not at all, unless another
+// container has that mounted: what that one wrote from then on would be lost. Then
+// the files go there one by one. Who is about to mount it has its record already.
+func (d *Dir) placer(id string) func(scratch, volume string) error {
+	return func(scratch, volume string) error {
+		unlock, err := d.prepare()
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		all, err := d.List()
+		if err != nil {
+			return err
+		}
+		bound := func(v Volume) bool { return v.Source == volume }
+		for _, c := range all {
+			if c.ID != id && c.Live != nil && slices.ContainsFunc(c.Volumes, bound) {
+				return moveInto(scratch, volume)
+			}
+		}
+		return unix.Rename(scratch, volume)
+	}
+}
+
+// moveInto moves what is in a directory to another one that is empty, and makes
+// that like the first.
+func moveInto(from, to string) error {
+	switch empty, err := isEmpty(to); {
+	case err != nil:
+		return err
+	case !empty:
+		return unix.ENOTEMPTY
+	}
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+			return err
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(from, &st); err != nil {
+		return err
+	}
+	fd, err := unix.Open(to, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return errors.Join(filler{}.like(fd, &st), os.Remove(from))
 }
 
 func isEmpty(dir string) (bool, error) {

@@ -295,9 +295,9 @@ func (l *launch) do(step Step) error {
 }
 
 func (l *launch) fill(step makeTree) error {
-	f := filler{}
+	f := filler{place: l.dir.placer(l.plan.Spec.ID)}
 	if step.Mapped {
-		f = filler{base: l.ids, count: idsPerContainer}
+		f.base, f.count = l.ids, idsPerContainer
 	}
 	return f.fillVolume(l.fds["root"], step.Fill, step.Source, l.dir.container(l.plan.Spec.Name)+"/fill")
 }

@@ -70,6 +70,47 @@ func TestShared(t *testing.T) {
 
 // TestFillFollowsNothing: an image's directory is copied as it is; its links lead
 // nowhere, its devices are left out, and one without an end is refused.
+// TestFillLeavesAVolumeThatIsMounted: what has it mounted would go on with a
+// directory that is no more.
+func TestFillLeavesAVolumeThatIsMounted(t *testing.T) {
+	d := testDir(t)
+	volume, err := d.Volume("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := claim(t, d, Record{Name: "web", Volumes: []Volume{{Name: "data", Source: volume}}}); err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	if err := errors.Join(os.MkdirAll(root+"/data/sub", 0o750), os.WriteFile(root+"/data/sub/file", nil, 0o640), unix.Chmod(root+"/data", 0o1750)); err != nil {
+		t.Fatal(err)
+	}
+	held, err := os.Open(volume)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	scratch := filepath.Join(d.data, "scratch")
+	if err := (filler{place: d.placer("another")}).fillVolume(fd, "/data", volume, scratch); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(held.Fd()), "sub/file", &st, 0); err != nil || st.Mode != unix.S_IFREG|0o640 {
+		t.Errorf("who has it mounted sees sub/file: %v, mode %o", err, st.Mode)
+	}
+	if err := unix.Stat(volume, &st); err != nil || st.Mode != unix.S_IFDIR|0o1750 {
+		t.Errorf("the volume: %v, mode %o", err, st.Mode)
+	}
+	if _, err := os.Lstat(scratch); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left behind: %v", err)
+	}
+}
+
 func TestFillFollowsNothing(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("these tests change owners: run them as root")
@@ -97,7 +138,7 @@ func TestFillFollowsNothing(t *testing.T) {
 	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY, 0)
 	must(err)
 	defer unix.Close(fd)
-	f := filler{base: 500000, count: 65536}
+	f := filler{base: 500000, count: 65536, place: testDir(t).placer("")}
 	must(f.fillVolume(fd, "/out", volume, dir+"/scratch")) // leads back to the root, where there is no such directory
 	if empty, err := isEmpty(volume); !empty || err != nil {
 		t.Fatalf("filled from outside: %v", err)
