@@ -321,7 +321,7 @@ func TestExecIsInTheUnitsCgroup(t *testing.T) {
 }
 
 // cgroupScript makes cgroups with a unit's name, starts a container there, and
-// looks where what joins is.
+// looks where what joins is. The programs' arguments are those of this run alone.
 const cgroupScript = `
 unit=nsrun-test-$$.service
 if [ "$1" = cgroup2 ]; then
@@ -348,19 +348,19 @@ clean() {
 	done
 }
 trap 'clean "$@"' EXIT
-sh -c 'for d in '"$dirs"'; do echo $$ >$d/cgroup.procs; done; exec "$0" run --name web --network=none --rootfs "$1" sleep 300' "$2" "$3" &
+sh -c 'for d in '"$dirs"'; do echo $$ >$d/cgroup.procs; done; exec "$0" run --name web --network=none --rootfs "$1" sleep 300.'$$ "$2" "$3" &
 n=0
 until "$2" exec web true 2>/dev/null; do
 	n=$((n + 1)); [ $n -lt 200 ] || { echo "no container"; exit 1; }
 	sleep 0.02
 done
-"$2" exec web sleep 301 &
+"$2" exec web sleep 301.$$ &
 n=0
-until pid=$(pgrep -n -x -f 'sleep 301'); do
+until pid=$(pgrep -n -x -f "sleep 301.$$"); do
 	n=$((n + 1)); [ $n -lt 200 ] || { echo "no program"; exit 1; }
 	sleep 0.02
 done
-first=$(pgrep -x -f 'sleep 300')
+first=$(pgrep -x -f "sleep 300.$$")
 cat /proc/$first/cgroup >/tmp/first.$$; cat /proc/$pid/cgroup >/tmp/joined.$$
 diff /tmp/first.$$ /tmp/joined.$$ && grep -q "$unit" /tmp/joined.$$ && same=yes || same=no
 rm /tmp/first.$$ /tmp/joined.$$
@@ -370,9 +370,9 @@ for d in $dirs; do
 done
 grep -q "$unit" /proc/$!/cgroup && { echo "nsrun exec itself is there, too"; exit 1; }
 # Without clone3 nobody is born in a cgroup, so one moves there.
-without clone3 "$2" exec web sleep 302 &
+without clone3 "$2" exec web sleep 302.$$ &
 n=0
-until pid=$(pgrep -n -x -f 'sleep 302'); do
+until pid=$(pgrep -n -x -f "sleep 302.$$"); do
 	n=$((n + 1)); [ $n -lt 200 ] || { echo "no program without clone3"; exit 1; }
 	sleep 0.02
 done
