@@ -1,7 +1,6 @@
-// How many processors the unit may use is of no interest here, and finding it out
-// takes a fortieth of a start.
+// Whether the unit's share of the processors changes is of no interest here: to
+// look takes a goroutine, and a thread for it, at every start.
 //
-//go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
 
 package main
