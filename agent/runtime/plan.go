@@ -14,9 +14,9 @@ type Host struct {
 	UID, GID  int      // who we are otherwise
 	HandOver  bool     // systemd waits to take the container's first process over
 	Cgroup2   bool     // /sys/fs/cgroup is a pure cgroup2 tree
-	ProcFiles []string // of maskedProc and maskedSys, those that exist as files ...
+	ProcFiles []string // of maskedPaths and what is to be masked beside, those that exist as files ...
 	ProcDirs  []string // ... and as directories
-	ReadOnly  []string // of readOnlyProc, those that exist
+	ReadOnly  []string // of readOnlyPaths, those that exist
 	Caps      capSet   // what we may hand on without a user name-space
 
 	LayersByPath  bool   // see that function

@@ -336,9 +336,10 @@ func statFields(pid int) ([]string, error) {
 	return f, nil
 }
 
-// writeFile puts a small file in place in one piece.
+// writeFile puts a small file in place in one piece. What it begins with is of a
+// name that no container has.
 func writeFile(file string, data []byte) error {
-	next := file + ".new"
+	next := filepath.Join(filepath.Dir(file), "."+filepath.Base(file))
 	if err := createFile(next, data, 0o600); err != nil {
 		return err
 	}

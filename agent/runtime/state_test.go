@@ -135,6 +135,21 @@ func TestIDRangesAreUsedOnce(t *testing.T) {
 	}
 }
 
+// TestNamesOfContainersAreFree: no file of one is another's, whatever they are called.
+func TestNamesOfContainersAreFree(t *testing.T) {
+	d := testDir(t)
+	for _, name := range []string{"web.new", "web", "record"} {
+		if _, err := claim(t, d, Record{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"web.new", "web", "record"} {
+		if c, err := d.Get(name); err != nil || c.Live == nil {
+			t.Errorf("%s: %+v, %v; want one that is being set up", name, c, err)
+		}
+	}
+}
+
 func TestAPidAloneMeansNothing(t *testing.T) {
 	d := testDir(t)
 	if _, err := claim(t, d, Record{Name: "web"}); err != nil {
