@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/clusterd/clusterd/agent/runtime"
 )
@@ -42,7 +40,7 @@ func (a *app) exec(args []string) error {
 		return usageError{fmt.Errorf("write a container and a command: %s exec [FLAG…] CONTAINER COMMAND…", a.name)}
 	}
 	o.spec.Argv = rest[1:]
-	if o.spec.Env, err = o.environment(); err != nil {
+	if o.spec.Env, err = givenEnv(nil, o.envFiles, o.env); err != nil {
 		return err
 	}
 	if o.spec.TTY && o.spec.Stdin && !o.explain {
@@ -71,40 +69,6 @@ func (a *app) exec(args []string) error {
 		return exitError(code)
 	}
 	return nil
-}
-
-// environment is what files say, then flags.
-func (o *execOptions) environment() ([]string, error) {
-	var env []string
-	set := func(entry string) {
-		name, value, ok := strings.Cut(entry, "=")
-		if !ok {
-			if value, ok = os.LookupEnv(name); !ok {
-				return
-			}
-		}
-		env = runtime.SetEnv(env, name, value)
-	}
-	for _, file := range o.envFiles {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("--env-file: %w", err)
-		}
-		entries, err := parseEnvFile(string(data))
-		if err != nil {
-			return nil, usageError{fmt.Errorf("--env-file=%s: %w", file, err)}
-		}
-		for _, entry := range entries {
-			set(entry)
-		}
-	}
-	for _, entry := range o.env {
-		if entry == "" || entry[0] == '=' {
-			return nil, usageError{fmt.Errorf("--env=%s: a variable needs a name", entry)}
-		}
-		set(entry)
-	}
-	return env, nil
 }
 
 // terminal checks whether run can have the terminal that --tty asks for. Where

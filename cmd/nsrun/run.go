@@ -313,6 +313,36 @@ func argv(config image.Config, entrypoint *string, command []string) []string {
 // files, then flags.
 func (o *runOptions) environment(image []string) ([]string, error) {
 	var env []string
+	if o.envHost {
+		for _, entry := range os.Environ() {
+			if name, value, _ := strings.Cut(entry, "="); !ours(name) {
+				env = runtime.SetEnv(env, name, value)
+			}
+		}
+	}
+	for _, entry := range image {
+		name, value, _ := strings.Cut(entry, "=")
+		env = runtime.SetEnv(env, name, value)
+	}
+	env, err := givenEnv(env, o.envFiles, o.env)
+	if err != nil {
+		return nil, err
+	}
+	if !has(env, "PATH") {
+		env = runtime.SetEnv(env, "PATH", defaultPath)
+	}
+	if !has(env, "HOSTNAME") {
+		name := o.spec.Hostname
+		if name == "" {
+			name = o.spec.ID[:12]
+		}
+		env = runtime.SetEnv(env, "HOSTNAME", name)
+	}
+	return env, nil
+}
+
+// givenEnv puts over env what --env-file and --env say.
+func givenEnv(env, files, flags []string) ([]string, error) {
 	set := func(entry string) {
 		name, value, ok := strings.Cut(entry, "=")
 		if !ok {
@@ -322,18 +352,7 @@ func (o *runOptions) environment(image []string) ([]string, error) {
 		}
 		env = runtime.SetEnv(env, name, value)
 	}
-	if o.envHost {
-		for _, entry := range os.Environ() {
-			if name, _, _ := strings.Cut(entry, "="); !ours(name) {
-				set(entry)
-			}
-		}
-	}
-	for _, entry := range image {
-		name, value, _ := strings.Cut(entry, "=")
-		env = runtime.SetEnv(env, name, value)
-	}
-	for _, file := range o.envFiles {
+	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("--env-file: %w", err)
@@ -346,21 +365,11 @@ func (o *runOptions) environment(image []string) ([]string, error) {
 			set(entry)
 		}
 	}
-	for _, entry := range o.env {
+	for _, entry := range flags {
 		if entry == "" || entry[0] == '=' {
 			return nil, usageError{fmt.Errorf("--env=%s: a variable needs a name", entry)}
 		}
 		set(entry)
-	}
-	if !has(env, "PATH") {
-		env = runtime.SetEnv(env, "PATH", defaultPath)
-	}
-	if !has(env, "HOSTNAME") {
-		name := o.spec.Hostname
-		if name == "" {
-			name = o.spec.ID[:12]
-		}
-		env = runtime.SetEnv(env, "HOSTNAME", name)
 	}
 	return env, nil
 }
