@@ -23,7 +23,7 @@ type ExecSpec struct {
 var ErrStopped = errors.New("not running")
 
 // Joined is what a plan to run something in a container has to know of it and
-// of this process. [Dir.LookAt] finds it out.
+// of this process. [Dir.Hold] finds it out.
 type Joined struct {
 	Record
 	Root       bool       // we may choose among the container's ids

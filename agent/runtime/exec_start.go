@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -123,8 +122,8 @@ func (t *Target) lookAtCgroups(proc string) error {
 	return nil
 }
 
-// Process is a program that runs in a container beside the first one.
-type Process struct {
+// process is a program that runs in a container beside the first one.
+type process struct {
 	pid, pidfd int
 	gate       int // our end: when it closes before the program runs, that won't
 	code       int // when it has ended: pidfd is -1 then
@@ -144,22 +143,22 @@ func (t *Target) Exec(p *ExecPlan) (code int, err error) {
 	if err != nil {
 		return ExitFailed, err
 	}
-	process, err := t.Start(p)
+	joined, err := t.start(p)
 	if err != nil {
 		return ExitFailed, err
 	}
-	defer process.Close()
-	if process.pidfd < 0 {
-		process.terminal.drain()
-		return process.code, nil
+	defer joined.close()
+	if joined.pidfd < 0 {
+		joined.terminal.drain()
+		return joined.code, nil
 	}
-	if err := process.terminal.begin(p.Spec.Stdin); err != nil {
+	if err := joined.terminal.begin(p.Spec.Stdin); err != nil {
 		return ExitFailed, err
 	}
-	return attend(process.pid, process.pidfd, signals, process.terminal, process.forward), nil
+	return attend(joined.pid, joined.pidfd, signals, joined.terminal, joined.forward), nil
 }
 
-func (p *Process) forward(sig unix.Signal, kill bool) bool {
+func (p *process) forward(sig unix.Signal, kill bool) bool {
 	if kill {
 		sig = unix.SIGKILL
 	}
@@ -167,33 +166,8 @@ func (p *Process) forward(sig unix.Signal, kill bool) bool {
 	return kill
 }
 
-// Signal sends the program a signal; one that has ended is no error.
-func (p *Process) Signal(sig unix.Signal) error {
-	if p.pidfd < 0 {
-		return nil
-	}
-	if err := unix.PidfdSendSignal(p.pidfd, sig, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("send signal %d: %w", sig, err)
-	}
-	return nil
-}
-
-// Wait waits for the program to end, up to limit, and returns its exit code as
-// [Target.Exec] does. ended is false when it runs still; it may be called again.
-func (p *Process) Wait(limit time.Duration) (code int, ended bool) {
-	if p.pidfd >= 0 {
-		if waitReadable(p.pidfd, limit) != nil {
-			return 0, false
-		}
-		p.code = exitOf(waitChild(p.pid))
-		unix.Close(p.pidfd)
-		p.pidfd = -1
-	}
-	return p.code, true
-}
-
-// Close lets go of the program, which is killed if it hasn't been run yet.
-func (p *Process) Close() {
+// close lets go of the program, which is killed if it hasn't been run yet.
+func (p *process) close() {
 	unix.Close(p.gate)
 	if p.pidfd >= 0 {
 		unix.Close(p.pidfd)
@@ -201,28 +175,28 @@ func (p *Process) Close() {
 	p.terminal.end()
 }
 
-// Start carries a plan out. The program is killed when the calling thread ends,
+// start carries a plan out. The program is killed when the calling thread ends,
 // so the caller has locked that to its goroutine. A program that can't be run is
 // no error here: the process ends with 126 or 127, having said why on standard
 // error.
-func (t *Target) Start(p *ExecPlan) (*Process, error) {
-	m, process := &mail{}, &Process{pidfd: -1, gate: -1}
+func (t *Target) start(p *ExecPlan) (*process, error) {
+	m, joined := &mail{}, &process{pidfd: -1, gate: -1}
 	for _, step := range p.Parent {
 		var err error
 		switch step := step.(type) {
 		case lookUpUser:
 			err = t.lookUpUser(p, step, m)
 		case makeTerminal:
-			process.terminal, err = t.openTerminal(m, p.UserNS)
+			joined.terminal, err = t.openTerminal(m, p.UserNS)
 		case cloneCarrier:
-			err = t.cloneCarrier(p, step.Cgroup, process, m)
+			err = t.cloneCarrier(p, step.Cgroup, joined, m)
 		}
 		if err != nil {
-			process.Close()
+			joined.close()
 			return nil, err
 		}
 	}
-	return process, nil
+	return joined, nil
 }
 
 func (t *Target) lookUpUser(p *ExecPlan, step lookUpUser, m *mail) error {
@@ -238,12 +212,12 @@ func (t *Target) lookUpUser(p *ExecPlan, step lookUpUser, m *mail) error {
 	return nil
 }
 
-func (t *Target) cloneCarrier(p *ExecPlan, cgroup string, process *Process, m *mail) error {
+func (t *Target) cloneCarrier(p *ExecPlan, cgroup string, joined *process, m *mail) error {
 	gate, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("make the gate: %w", err)
 	}
-	process.gate = gate[0]
+	joined.gate = gate[0]
 	far := os.NewFile(uintptr(gate[1]), "gate")
 	defer far.Close()
 	var mask uint64
@@ -256,10 +230,10 @@ func (t *Target) cloneCarrier(p *ExecPlan, cgroup string, process *Process, m *m
 		return err
 	}
 	defer unix.Close(file)
-	joiner, err := t.spawn(p, file, gate[1], cgroup, process.terminal)
+	joiner, err := t.spawn(p, file, gate[1], cgroup, joined.terminal)
 	if cgroup != "" && (errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL)) { // no clone3, or one from before Linux 5.7
-		unix.Close(process.gate)
-		return t.cloneCarrier(p.moving(), "", process, m)
+		unix.Close(joined.gate)
+		return t.cloneCarrier(p.moving(), "", joined, m)
 	}
 	if err != nil {
 		return err
@@ -272,11 +246,11 @@ func (t *Target) cloneCarrier(p *ExecPlan, cgroup string, process *Process, m *m
 			break
 		}
 	}
-	process.code = exitOf(waitChild(joiner))
-	if n != 4 || process.code != 0 { // it has said why
+	joined.code = exitOf(waitChild(joiner))
+	if n != 4 || joined.code != 0 { // it has said why
 		return nil
 	}
-	return process.adopt(int(id))
+	return joined.adopt(int(id))
 }
 
 // moving returns the plan with a move to the cgroup in place of a birth there.
@@ -327,7 +301,7 @@ func (t *Target) spawn(p *ExecPlan, file, gate int, cgroup string, term *termina
 
 // adopt takes over the process that a carrier has told of. That came out of the
 // container's sight only just before, so it is believed for our children only.
-func (p *Process) adopt(pid int) error {
+func (p *process) adopt(pid int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return fmt.Errorf("open the new process: %w", err)

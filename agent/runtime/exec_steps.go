@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The parent's steps of an exec. ExecPlan.Start carries them out.
+// The parent's steps of an exec. Target.start carries them out.
 type (
 	makeTerminal struct{}
 	cloneCarrier struct{ Cgroup string }
