@@ -27,7 +27,7 @@ type Collection struct {
 }
 
 // Collect removes images as o says, and then what no name and no container uses.
-// It has the store for itself while it does, so that nothing is taken away from a
+// It has the store for itself while it chooses, so that nothing is taken away from a
 // container that is about to hold it. Killed at any moment it leaves no half of an image.
 func (s *Store) Collect(ctx context.Context, o Collection) (removed Removed, err error) {
 	if _, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
@@ -45,23 +45,28 @@ func (s *Store) Collect(ctx context.Context, o Collection) (removed Removed, err
 	if err != nil {
 		return Removed{}, fmt.Errorf("prune images: %w", err)
 	}
-	defer lock.release()
+	removed, gone, err := s.collectLocked(o)
+	lock.release()
+	return removed, errors.Join(err, os.RemoveAll(gone))
+}
+
+func (s *Store) collectLocked(o Collection) (removed Removed, gone string, err error) {
 	var untagged []string
 	if o.All {
 		refs, err := s.chosen(o)
 		if err != nil {
-			return Removed{}, fmt.Errorf("prune images: nothing removed: %w", err)
+			return Removed{}, "", fmt.Errorf("prune images: nothing removed: %w", err)
 		}
 		for _, ref := range refs {
 			if err := os.Remove(s.refPath(ref)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return Removed{Untagged: untagged}, err
+				return Removed{Untagged: untagged}, "", err
 			}
 			untagged = append(untagged, ref.String())
 		}
 	}
-	removed, err = s.sweepLocked()
+	removed, gone, err = s.sweepLocked()
 	removed.Untagged = untagged
-	return removed, err
+	return removed, gone, err
 }
 
 // Prune removes what no reference and no container uses, and the beginnings of

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -133,5 +134,34 @@ func TestFindAndRemoveByID(t *testing.T) {
 	}
 	if removed, err := store.Remove(t.Context(), string(img.ConfigID), true); err != nil || len(removed.Untagged) != 3 || len(removed.Layers) != 1 {
 		t.Errorf("removed %+v, %v", removed, err)
+	}
+}
+
+// While what was removed goes from the disk others have begun, and think that it
+// is a dead process's.
+func TestRemovedContentDisturbsNobody(t *testing.T) {
+	store, put := newStore(t)
+	done := make(chan error)
+	go func() {
+		var err error
+		for range 50 {
+			session, bad := store.Begin(t.Context())
+			if err = errors.Join(err, bad); bad == nil {
+				session.Close()
+			}
+		}
+		done <- err
+	}()
+	for i := range 50 {
+		put("a", "base", fmt.Sprint("layer", i))
+		if _, err := store.Collect(t.Context(), Collection{All: true}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(store.Dir() + "/tmp"); err != nil || len(left) != 0 {
+		t.Errorf("left %v, %v", left, err)
 	}
 }

@@ -17,26 +17,35 @@ func (s *Store) sweep() (Removed, error) {
 	if err != nil {
 		return Removed{}, err
 	}
-	defer lock.release()
-	return s.sweepLocked()
+	removed, gone, err := s.sweepLocked()
+	lock.release()
+	return removed, errors.Join(err, os.RemoveAll(gone))
 }
 
-func (s *Store) sweepLocked() (removed Removed, err error) {
+// sweepLocked moves what nothing uses to the directory gone, which the caller
+// removes when it has let go of the store: with large layers that takes a while, in
+// which containers are to start. gone may be "".
+func (s *Store) sweepLocked() (removed Removed, gone string, err error) {
 	live, err := s.live()
 	if err != nil { // what can't be read might need anything: remove nothing
-		return removed, fmt.Errorf("prune images: nothing removed: %w", err)
+		return removed, "", fmt.Errorf("prune images: nothing removed: %w", err)
 	}
-	if removed.Layers, err = s.drop("layers", live, &removed.Bytes); err != nil {
-		return removed, err
+	tmp := filepath.Join(s.dir, "tmp")
+	err = errors.Join(s.emptyTmp(), s.dropPartials(partialAge), os.RemoveAll(filepath.Join(s.dir, "locks")), os.MkdirAll(tmp, 0o700))
+	if err != nil {
+		return removed, "", err
 	}
-	if removed.Blobs, err = s.drop("blobs/sha256", live, &removed.Bytes); err != nil {
-		return removed, err
+	if gone, err = os.MkdirTemp(tmp, "gone-"); err != nil {
+		return removed, "", err
 	}
-	if _, err = s.drop("blueprints", live, &removed.Bytes); err != nil {
-		return removed, err
+	if removed.Layers, err = s.drop("layers", gone, live, &removed.Bytes); err != nil {
+		return removed, gone, err
 	}
-	err = os.RemoveAll(filepath.Join(s.dir, "locks"))
-	return removed, errors.Join(err, s.emptyTmp(), s.dropPartials(partialAge))
+	if removed.Blobs, err = s.drop("blobs/sha256", gone, live, &removed.Bytes); err != nil {
+		return removed, gone, err
+	}
+	_, err = s.drop("blueprints", gone, live, &removed.Bytes)
+	return removed, gone, err
 }
 
 // live returns the digests of all blobs and layers in use.
@@ -82,9 +91,9 @@ func (s *Store) live() (map[Digest]bool, error) {
 	return live, nil
 }
 
-// drop removes what is not live from one directory. Each thing is renamed away
-// first, so that no half of it can be found under its name.
-func (s *Store) drop(sub string, live map[Digest]bool, bytes *int64) (dropped []Digest, err error) {
+// drop moves what is not live from one directory to gone: a rename is all or
+// nothing, so that no half of it can be found under its name.
+func (s *Store) drop(sub, gone string, live map[Digest]bool, bytes *int64) (dropped []Digest, err error) {
 	entries, err := os.ReadDir(filepath.Join(s.dir, sub))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -101,14 +110,8 @@ func (s *Store) drop(sub string, live map[Digest]bool, bytes *int64) (dropped []
 		} else if info, err := e.Info(); err == nil {
 			size = info.Size()
 		}
-		away := filepath.Join(s.dir, "tmp", "gone-"+e.Name())
-		if err := os.MkdirAll(filepath.Dir(away), 0o700); err != nil {
-			return dropped, err
-		}
+		away := filepath.Join(gone, filepath.Base(sub)+"-"+e.Name())
 		if err := os.Rename(filepath.Join(s.dir, sub, e.Name()), away); err != nil {
-			return dropped, err
-		}
-		if err := os.RemoveAll(away); err != nil {
 			return dropped, err
 		}
 		*bytes += size
