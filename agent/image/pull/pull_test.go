@@ -3,6 +3,7 @@ package pull
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/pem"
 	"errors"
@@ -182,7 +183,8 @@ func makeImage(t *testing.T, architecture string, contents ...string) v1.Image {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(out.Bytes())), nil })
+		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(out.Bytes())), nil },
+			tarball.WithCompressedCaching, tarball.WithCompressionLevel(gzip.BestSpeed))
 		if err != nil {
 			t.Fatal(err)
 		}
