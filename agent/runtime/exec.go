@@ -159,20 +159,7 @@ func (p *ExecPlan) compile(in *inputs, mask uint64) *builder {
 func (p *ExecPlan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "container %s\n", p.Joined.Name)
-	fmt.Fprintf(&b, "command: %s\n", quoted(p.Spec.Argv))
-	fmt.Fprintf(&b, "name-spaces: the container's %s\n", strings.Join(p.Joined.Namespaces, " "))
-	if !p.UserNS {
-		b.WriteString("no user name-space: root inside is root outside\n")
-	}
-	fmt.Fprintf(&b, "capabilities: %s\n", p.Caps)
-	for _, part := range []struct {
-		head  string
-		steps []Step
-	}{{"nsrun", p.Parent}, {"a program of these steps, not seen from the container", p.Join}, {"its child, in the container", p.Child}} {
-		fmt.Fprintf(&b, "%s:\n", part.head)
-		for _, step := range part.steps {
-			fmt.Fprintf(&b, "  %s\n", step)
-		}
-	}
+	explain(&b, p.Spec.Argv, "the container's "+strings.Join(p.Joined.Namespaces, " "), p.UserNS, p.Caps,
+		part{"nsrun", p.Parent}, part{"a program of these steps, not seen from the container", p.Join}, part{"its child, in the container", p.Child})
 	return b.String()
 }

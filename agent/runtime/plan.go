@@ -472,31 +472,7 @@ func (p *Plan) String() string {
 		}
 	}
 	fmt.Fprintf(&b, "container %s: %s\n", s.Name, what)
-	fmt.Fprintf(&b, "command: %s\n", quoted(s.Argv))
-	fmt.Fprintf(&b, "name-spaces: %s\n", strings.Join(p.Namespaces, " "))
-	if !p.UserNS {
-		b.WriteString("no user name-space: root inside is root outside\n")
-	}
-	fmt.Fprintf(&b, "capabilities: %s\n", p.Caps)
-	for _, part := range []struct {
-		head  string
-		steps []Step
-	}{{"nsrun", p.Parent}, {"the new process, behind the gate", p.Child}, {"nsrun, once the gate is open", p.After}} {
-		fmt.Fprintf(&b, "%s:\n", part.head)
-		for _, step := range part.steps {
-			fmt.Fprintf(&b, "  %s\n", step)
-		}
-	}
+	explain(&b, s.Argv, strings.Join(p.Namespaces, " "), p.UserNS, p.Caps,
+		part{"nsrun", p.Parent}, part{"the new process, behind the gate", p.Child}, part{"nsrun, once the gate is open", p.After})
 	return b.String()
-}
-
-func quoted(argv []string) string {
-	out := make([]string, len(argv))
-	for i, a := range argv {
-		out[i] = a
-		if a == "" || strings.ContainsAny(a, " \t\n\"'\\$;&|<>()*?") {
-			out[i] = fmt.Sprintf("%q", a)
-		}
-	}
-	return strings.Join(out, " ")
 }
