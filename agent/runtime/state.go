@@ -331,7 +331,10 @@ func (d *Dir) claim(rec Record, overlay, mapped bool) (ids uint32, replaced bool
 	defer unlock()
 	old, err := d.read(rec.Name)
 	switch {
-	case err != nil: // none, or one that was never finished
+	case err != nil: // none, or one that was never finished, or that is damaged
+		if live, e := d.readLive(rec.Name); e == nil && live.alive() {
+			return 0, false, fmt.Errorf("%w: %s runs already, as process %d, and its record can't be read (%w); end that process first", ErrConflict, rec.Name, live.PID, err)
+		}
 	case old.Live != nil:
 		return 0, false, fmt.Errorf("%w: %s runs already, as process %d; stop it first: nsrun stop %s", ErrConflict, rec.Name, old.Live.PID, rec.Name)
 	case !old.Remove && (old.Unit == "" || old.Unit != rec.Unit):

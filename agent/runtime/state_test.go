@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 func testDir(t *testing.T) *Dir {
@@ -34,6 +36,24 @@ func claim(t *testing.T, d *Dir, rec Record) (uint32, error) {
 	rec.Created = time.Now()
 	ids, _, err := d.claim(rec, true, true)
 	return ids, err
+}
+
+// A record that rots takes nothing from the container that runs.
+func TestClaimLeavesOneThatRunsThoughItsRecordIsDamaged(t *testing.T) {
+	dir := t.TempDir()
+	d := NewDir(dir, dir+"/run")
+	if _, err := claim(t, d, Record{Name: "web"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(d.container("web")+"/record", []byte("name \"web"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := claim(t, d, Record{Name: "web"}); !errors.Is(err, ErrConflict) || !errors.Is(err, sheet.ErrDamaged) {
+		t.Errorf("%v, want a conflict that tells of the damage", err)
+	}
+	if _, err := os.Stat(d.container("web") + "/upper"); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestClaim(t *testing.T) {

@@ -131,7 +131,7 @@ func TestInstancesShareNotes(t *testing.T) {
 
 func TestContainersAreChecked(t *testing.T) {
 	r := newRig(t)
-	if got := r.file("web.service", "[Container]\nImage=a\n", Apply{}); !strings.HasPrefix(got, "web.service:1: without Network= ") || strings.Contains(got, "\n") {
+	if got := r.file("web.service", "[Container]\nImage=a\nRetry=3\n", Apply{}); !strings.HasPrefix(got, "web.service:3: Retry= is left out") || strings.Contains(got, "\n") {
 		t.Errorf("notes %q", got)
 	}
 }
