@@ -1,34 +1,13 @@
 package placement
 
 import (
-	"cmp"
+	"iter"
 	"maps"
 	"slices"
 
 	"github.com/clusterd/clusterd/registry"
 	"github.com/clusterd/clusterd/unit"
 )
-
-// State says whether a machine takes units, and what becomes of those it has.
-type State int
-
-const (
-	Ready State = iota // takes units, keeps those it has
-	Held               // takes none, keeps those it has: it may well be running them
-	Lost               // takes none, and its units are to move
-)
-
-// Machine is what placement knows of a machine.
-type Machine struct {
-	ID       registry.MachineID
-	Hostname string
-	Metadata map[string]string // in force: see registry.EffectiveMetadata
-	State    State
-	Why      string // why it isn't Ready, such as "is dead"
-	Cordoned bool   // takes no new units
-	Drained  bool   // takes no new units, and those it has move if they can
-	Systemd  string // the version of its systemd; empty: not known
-}
 
 // Unit is what placement knows of a unit.
 type Unit struct {
@@ -53,142 +32,190 @@ type Place struct {
 	Leaving bool              // it is to be gone, and may still be running
 }
 
+// relations is how many a Cluster has.
+const relations = 2
+
 // Cluster is the index. The zero value is not usable, New makes one.
 type Cluster struct {
-	machines  map[registry.MachineID]*machine
-	order     []*machine // the registered ones, by load, then id
-	hostnames map[string]int
-	units     map[unit.Name]*member
-	followers map[string]map[unit.Name]bool // units by what they name in MachineOf=, patterns too
-	globs     map[string]int                // the patterns among those, with how many name them
+	table
+	machines map[registry.MachineID]*machine
+	units    map[unit.Name]*member
+	families map[string]*family
+	classes  map[string]*class
+	masks    map[string]*mask
+	taken    map[unit.Name]map[*machine]bool // machines that have a name for themselves
+
+	conflicts, peers relation
+
+	pass   int    // of Plan
+	buffer []byte // for keys
+	search search // for choose
 }
 
-// machine is a machine with what is on it. One that has units but isn't
-// registered is kept, and takes nothing.
-type machine struct {
-	Machine
-	registered bool
-	systemd    int                  // the number of its version; 0: not known
-	units      map[unit.Name]bool   // everything placed here; true: leaving
-	picky      map[unit.Name]bool   // those of them that have Conflicts=
-	taken      map[unit.Name]string // names it has for itself, with their path
-	load       int                  // how many are placed and not leaving
-}
-
-// member is a unit with its places.
+// member is a unit with its places. There are a million of them, so that what
+// few have is kept apart.
 type member struct {
-	Unit
-	known  bool // SetUnit was called for it
-	places map[registry.MachineID]Place
+	name    unit.Name
+	class   *class
+	family  *family
+	kin     int32 // its index among the family's members
+	decided int32 // the pass of Plan that decided it
+	place   spot  // the only one that most have; without a machine there is none
+	known   bool  // SetUnit was called for it
+	wanted  bool
+	changed bool
+	more    *extras
+}
+
+// extras are what few units have.
+type extras struct {
+	places  map[*machine]*spot // beyond the first
+	unfit   map[string]string
+	running []registry.MachineID
+}
+
+// spot is a unit's place on a machine.
+type spot struct {
+	m       *machine
+	since   registry.Revision
+	index   int32 // in the machine's units
+	leaving bool
 }
 
 // New makes an empty index.
 func New() *Cluster {
+	relate := func(index int, leaving bool) relation {
+		return relation{index: index, leaving: leaving, named: map[string]*pattern{}, globs: map[string][]*pattern{}}
+	}
 	return &Cluster{
+		table:     newTable(),
 		machines:  map[registry.MachineID]*machine{},
-		hostnames: map[string]int{},
 		units:     map[unit.Name]*member{},
-		followers: map[string]map[unit.Name]bool{},
-		globs:     map[string]int{},
+		families:  map[string]*family{},
+		classes:   map[string]*class{},
+		masks:     map[string]*mask{},
+		taken:     map[unit.Name]map[*machine]bool{},
+		conflicts: relate(0, true),
+		peers:     relate(1, false),
 	}
 }
 
-func (c *Cluster) machine(id registry.MachineID) *machine {
-	m := c.machines[id]
-	if m == nil {
-		m = &machine{
-			Machine: Machine{ID: id, State: Lost, Why: "is not registered"},
-			units:   map[unit.Name]bool{},
-			picky:   map[unit.Name]bool{},
-			taken:   map[unit.Name]string{},
+func (c *Cluster) relations() [relations]*relation {
+	return [...]*relation{&c.conflicts, &c.peers}
+}
+
+// spots yields a unit's places, in no order.
+func (u *member) spots() iter.Seq[*spot] {
+	return func(yield func(*spot) bool) {
+		if u.place.m != nil && !yield(&u.place) || u.more == nil {
+			return
 		}
-		c.machines[id] = m
+		for _, s := range u.more.places {
+			if !yield(s) {
+				return
+			}
+		}
 	}
-	return m
 }
 
+// on returns a unit's place on a machine; nil when there is none.
+func (u *member) on(m *machine) *spot {
+	if u.place.m == m {
+		return &u.place
+	}
+	if u.more != nil {
+		return u.more.places[m]
+	}
+	return nil
+}
+
+// extra returns what few units have, to be changed.
+func (u *member) extra() *extras {
+	if u.more == nil {
+		u.more = &extras{}
+	}
+	return u.more
+}
+
+func (u *member) unfit() map[string]string {
+	if u.more == nil {
+		return nil
+	}
+	return u.more.unfit
+}
+
+// unit returns a unit, which is new when there was none of that name.
 func (c *Cluster) unit(name unit.Name) *member {
 	u := c.units[name]
 	if u == nil {
-		u = &member{Unit: Unit{Name: name}, places: map[registry.MachineID]Place{}}
+		u = &member{name: name, class: c.classOf(wants{})}
+		key := opening(string(name))
+		u.family = c.families[key]
+		if u.family == nil {
+			u.family = &family{key: key}
+			c.families[key] = u.family
+		}
+		u.kin = int32(len(u.family.members))
+		u.family.members = append(u.family.members, u)
 		c.units[name] = u
 	}
 	return u
 }
 
-// SetMachine registers a machine or changes what is known of it.
-func (c *Cluster) SetMachine(to Machine) {
-	m := c.machine(to.ID)
-	if m.registered {
-		c.hostnames[m.Hostname]--
-	}
-	c.hostnames[to.Hostname]++
-	m.Machine, m.systemd = to, registry.SystemdNumber(to.Systemd)
-	if !m.registered {
-		m.registered = true
-		i, _ := slices.BinarySearchFunc(c.order, m, byLoad)
-		c.order = slices.Insert(c.order, i, m)
-	}
-}
-
-// DropMachine takes a machine's registration back. Places on it stay until
-// they are taken away.
-func (c *Cluster) DropMachine(id registry.MachineID) {
-	m := c.machines[id]
-	if m == nil || !m.registered {
+// leave drops a unit of which nothing is known any more.
+func (c *Cluster) leave(u *member) {
+	if u.known || u.place.m != nil || u.more != nil && len(u.more.places) > 0 {
 		return
 	}
-	c.hostnames[m.Hostname]--
-	i, _ := slices.BinarySearchFunc(c.order, m, byLoad)
-	c.order = slices.Delete(c.order, i, i+1)
-	m.registered = false
-	m.Machine = Machine{ID: id, State: Lost, Why: "is not registered"}
-	clear(m.taken)
-	c.forget(m)
-}
-
-func (c *Cluster) forget(m *machine) {
-	if !m.registered && len(m.units) == 0 {
-		delete(c.machines, m.ID)
+	c.release(u.class)
+	f := u.family
+	last := f.members[len(f.members)-1]
+	f.members[u.kin], last.kin = last, u.kin
+	f.members[len(f.members)-1] = nil
+	f.members = f.members[:len(f.members)-1]
+	if len(f.members) == 0 {
+		delete(c.families, f.key)
 	}
-}
-
-// byLoad orders machines from the least to the most loaded.
-func byLoad(a, b *machine) int {
-	return cmp.Or(cmp.Compare(a.load, b.load), cmp.Compare(a.ID, b.ID))
-}
-
-// addLoad changes a machine's load and keeps the order.
-func (c *Cluster) addLoad(m *machine, by int) {
-	if !m.registered {
-		m.load += by
-		return
-	}
-	from, _ := slices.BinarySearchFunc(c.order, m, byLoad)
-	m.load += by
-	if by > 0 {
-		n, _ := slices.BinarySearchFunc(c.order[from+1:], m, byLoad)
-		copy(c.order[from:from+n], c.order[from+1:])
-		c.order[from+n] = m
-		return
-	}
-	to, _ := slices.BinarySearchFunc(c.order[:from], m, byLoad)
-	copy(c.order[to+1:from+1], c.order[to:from])
-	c.order[to] = m
+	delete(c.units, u.name)
 }
 
 // SetUnit makes a unit known or changes what is known of it.
 func (c *Cluster) SetUnit(to Unit) {
 	u := c.unit(to.Name)
-	c.follow(u, false)
-	u.Unit, u.known = to, true
-	c.follow(u, true)
-	for id := range u.places {
-		m := c.machine(id)
-		delete(m.picky, u.Name)
-		if len(u.Options.Conflicts) > 0 {
-			m.picky[u.Name] = true
+	k := c.classOf(to.wants())
+	if k == u.class {
+		c.release(k)
+	} else {
+		c.reclass(u, k)
+	}
+	u.known, u.wanted, u.changed = true, to.Wanted, to.Changed
+	if u.more != nil || len(to.Unfit) > 0 || len(to.Running) > 0 {
+		e := u.extra()
+		e.unfit, e.running = to.Unfit, to.Running
+		if len(e.places) == 0 && len(e.unfit) == 0 && len(e.running) == 0 {
+			u.more = nil
 		}
+	}
+}
+
+// reclass makes a unit one of another class.
+func (c *Cluster) reclass(u *member, k *class) {
+	for s := range u.spots() {
+		c.carry(u, *s, -1)
+	}
+	for _, p := range u.class.peers {
+		delete(p.followers, u)
+	}
+	c.release(u.class)
+	u.class = k
+	for _, p := range k.peers {
+		if p.followers == nil {
+			p.followers = map[*member]bool{}
+		}
+		p.followers[u] = true
+	}
+	for s := range u.spots() {
+		c.carry(u, *s, 1)
 	}
 }
 
@@ -197,93 +224,95 @@ func (c *Cluster) DropUnit(name unit.Name) {
 	if u := c.units[name]; u != nil {
 		c.SetUnit(Unit{Name: name})
 		u.known = false
-		if len(u.places) == 0 {
-			delete(c.units, name)
-		}
-	}
-}
-
-func (c *Cluster) follow(u *member, on bool) {
-	for _, peer := range u.Options.MachineOf {
-		set := c.followers[peer]
-		switch {
-		case !on:
-			delete(set, u.Name)
-		case set == nil:
-			c.followers[peer] = map[unit.Name]bool{u.Name: true}
-		default:
-			set[u.Name] = true
-		}
-		if len(c.followers[peer]) == 0 {
-			delete(c.followers, peer)
-		}
-		if isGlob(peer) {
-			if c.globs[peer] = len(c.followers[peer]); c.globs[peer] == 0 {
-				delete(c.globs, peer)
-			}
-		}
+		c.leave(u)
 	}
 }
 
 // Put places a unit on a machine, or changes its place there.
 func (c *Cluster) Put(id registry.MachineID, name unit.Name, p Place) {
 	m, u := c.machine(id), c.unit(name)
-	was, ok := u.places[id]
-	u.places[id] = p
-	m.units[name] = p.Leaving
-	if len(u.Options.Conflicts) > 0 {
-		m.picky[name] = true
+	s := u.on(m)
+	if s != nil {
+		c.count(u, *s, -1)
+	} else {
+		s = &u.place
+		if u.place.m != nil {
+			e := u.extra()
+			if e.places == nil {
+				e.places = map[*machine]*spot{}
+			}
+			s = &spot{}
+			e.places[m] = s
+		}
+		s.m, s.index = m, int32(len(m.units))
+		m.units = append(m.units, u)
 	}
-	counted, counts := ok && !was.Leaving, !p.Leaving
-	switch {
-	case counts && !counted:
-		c.addLoad(m, 1)
-	case counted && !counts:
-		c.addLoad(m, -1)
-	}
+	s.since, s.leaving = p.Since, p.Leaving
+	c.count(u, *s, 1)
 }
 
 // Take takes a unit's place on a machine away.
 func (c *Cluster) Take(id registry.MachineID, name unit.Name) {
-	u := c.units[name]
-	if u == nil {
+	m, u := c.machines[id], c.units[name]
+	if m == nil || u == nil {
 		return
 	}
-	p, ok := u.places[id]
-	if !ok {
+	s := u.on(m)
+	if s == nil {
 		return
 	}
-	m := c.machine(id)
-	delete(u.places, id)
-	delete(m.units, name)
-	delete(m.picky, name)
-	if !p.Leaving {
-		c.addLoad(m, -1)
+	c.count(u, *s, -1)
+	last := m.units[len(m.units)-1]
+	last.on(m).index, m.units[s.index] = s.index, last
+	m.units[len(m.units)-1] = nil
+	m.units = m.units[:len(m.units)-1]
+	if s == &u.place {
+		*s = spot{}
+	} else {
+		delete(u.more.places, m)
 	}
 	c.forget(m)
-	if !u.known && len(u.places) == 0 {
-		delete(c.units, name)
-	}
+	c.leave(u)
 }
 
-// SetTaken says that a machine has a unit's name for itself, in the file path;
-// an empty path takes that back.
-func (c *Cluster) SetTaken(id registry.MachineID, name unit.Name, path string) {
-	m := c.machines[id]
-	if m == nil {
+// count adds what a unit's place means for others, or takes it back.
+func (c *Cluster) count(u *member, s spot, by int) {
+	if !s.leaving {
+		s.m.load += by
+		if s.m.registered && s.m.slot >= 0 {
+			c.load.put(s.m.slot, int32(s.m.load))
+		}
+	}
+	c.tally(u, s, by)
+}
+
+// tally counts a unit where it is placed in the patterns it matches and carries.
+// Where the machine has no slot yet, seat does it.
+func (c *Cluster) tally(u *member, s spot, by int) {
+	if s.m.slot < 0 {
 		return
 	}
-	if path == "" {
-		delete(m.taken, name)
-	} else {
-		m.taken[name] = path
+	c.carry(u, s, by)
+	var few [8]*pattern
+	for _, r := range c.relations() {
+		if s.leaving && !r.leaving || r.empty() {
+			continue
+		}
+		for _, p := range r.of(u, few[:0]) {
+			if !p.fresh {
+				p.matching.change(s.m.slot, by)
+			}
+		}
 	}
 }
 
-// Untake forgets all names a machine has for itself.
-func (c *Cluster) Untake(id registry.MachineID) {
-	if m := c.machines[id]; m != nil {
-		clear(m.taken)
+// carry adds what the file of a unit says of others where it is placed.
+func (c *Cluster) carry(u *member, s spot, by int) {
+	if s.m.slot < 0 {
+		return
+	}
+	for _, p := range u.class.conflicts {
+		p.carrying.change(s.m.slot, by)
 	}
 }
 
@@ -297,10 +326,16 @@ func (c *Cluster) PlacedOn(name unit.Name) []registry.MachineID {
 }
 
 func (u *member) placed() []registry.MachineID {
+	if u.more == nil {
+		if u.place.m == nil || u.place.leaving {
+			return nil
+		}
+		return []registry.MachineID{u.place.m.ID}
+	}
 	var ids []registry.MachineID
-	for id, p := range u.places {
-		if !p.Leaving {
-			ids = append(ids, id)
+	for s := range u.spots() {
+		if !s.leaving {
+			ids = append(ids, s.m.ID)
 		}
 	}
 	slices.Sort(ids)
@@ -309,29 +344,61 @@ func (u *member) placed() []registry.MachineID {
 
 // Followers returns the wanted units whose MachineOf= means name, sorted.
 func (c *Cluster) Followers(name unit.Name) []unit.Name {
-	found := map[unit.Name]bool{}
-	maps.Copy(found, c.followers[string(name)])
-	for pattern := range c.globs {
-		if matches(pattern, name) {
-			maps.Copy(found, c.followers[pattern])
+	if c.peers.empty() {
+		return nil
+	}
+	u := c.units[name]
+	if u == nil { // nothing is known of it, but others may name it
+		u = &member{name: name, family: &family{key: opening(string(name))}}
+	}
+	var few [8]*pattern
+	var found []unit.Name
+	for _, p := range c.peers.of(u, few[:0]) {
+		for f := range p.followers {
+			if f != u && f.wanted {
+				found = append(found, f.name)
+			}
 		}
 	}
-	maps.DeleteFunc(found, func(f unit.Name, _ bool) bool { return f == name || !c.units[f].Wanted })
-	return slices.Sorted(maps.Keys(found))
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // Unit returns what is known of a unit; its Name is always set.
 func (c *Cluster) Unit(name unit.Name) Unit {
-	if u := c.units[name]; u != nil {
-		return u.Unit
+	u := c.units[name]
+	if u == nil {
+		return Unit{Name: name}
 	}
-	return Unit{Name: name}
+	k := u.class
+	to := Unit{Name: name, Options: k.options, Systemd: k.systemd, Wanted: u.wanted, Changed: u.changed}
+	if u.more != nil {
+		to.Unfit, to.Running = u.more.unfit, u.more.running
+	}
+	return to
 }
 
 // Places returns a copy of a unit's places.
 func (c *Cluster) Places(name unit.Name) map[registry.MachineID]Place {
-	if u := c.units[name]; u != nil {
-		return maps.Clone(u.places)
+	u := c.units[name]
+	if u == nil {
+		return nil
 	}
-	return nil
+	places := map[registry.MachineID]Place{}
+	for s := range u.spots() {
+		places[s.m.ID] = Place{Since: s.since, Leaving: s.leaving}
+	}
+	return places
 }
+
+// Conflict says whether one of two units names the other in Conflicts=.
+func Conflict(a, b Unit) bool {
+	return a.Name != b.Name && (bars(a.Options, b.Name) || bars(b.Options, a.Name))
+}
+
+func bars(o unit.Options, name unit.Name) bool {
+	return slices.ContainsFunc(o.Conflicts, func(p string) bool { return matches(p, name) })
+}
+
+// sortedUnits returns the names of units, sorted.
+func (c *Cluster) sortedUnits() []unit.Name { return slices.Sorted(maps.Keys(c.units)) }

@@ -1,10 +1,9 @@
 package placement
 
 import (
+	"cmp"
 	"fmt"
-	"path"
 	"slices"
-	"strings"
 
 	"github.com/clusterd/clusterd/registry"
 	"github.com/clusterd/clusterd/unit"
@@ -31,25 +30,6 @@ func KeepsOld(rule string) bool { return rule == RuleUnfit || rule == RuleSystem
 
 // problem is one rule that keeps one unit off one machine.
 type problem struct{ rule, detail string }
-
-func isGlob(pattern string) bool { return strings.ContainsAny(pattern, `*?[\`) }
-
-func matches(pattern string, name unit.Name) bool {
-	if !isGlob(pattern) {
-		return pattern == string(name)
-	}
-	ok, err := path.Match(pattern, string(name))
-	return ok && err == nil
-}
-
-// Conflict says whether one of two units names the other in Conflicts=.
-func Conflict(a, b Unit) bool {
-	return a.Name != b.Name && (bars(a.Options, b.Name) || bars(b.Options, a.Name))
-}
-
-func bars(o unit.Options, name unit.Name) bool {
-	return slices.ContainsFunc(o.Conflicts, func(p string) bool { return matches(p, name) })
-}
 
 // checks collects what keeps a unit off a machine, or with first set only the
 // first thing found.
@@ -80,7 +60,7 @@ func (c *Cluster) refuse(u *member, m *machine, first bool) []problem {
 		return k.found
 	}
 	_ = c.machineID(k, u, m, false) && c.metadata(k, u, m) && c.machineOf(k, u, m) &&
-		c.conflicts(k, u, m) && c.taken(k, u, m) && c.suits(k, u, m)
+		c.conflicting(k, u, m) && c.nameTaken(k, u, m) && c.suits(k, u, m)
 	return k.found
 }
 
@@ -89,37 +69,25 @@ func (c *Cluster) refuse(u *member, m *machine, first bool) []problem {
 func (c *Cluster) expel(u *member, m *machine) []problem {
 	k := &checks{first: true}
 	_ = c.machineID(k, u, m, true) && c.metadata(k, u, m) && c.peersElsewhere(k, u, m) &&
-		c.yields(k, u, m) && c.taken(k, u, m) && c.suits(k, u, m)
+		c.yields(k, u, m) && c.nameTaken(k, u, m) && c.suits(k, u, m)
 	return k.found
 }
 
 func (c *Cluster) machineID(k *checks, u *member, m *machine, stays bool) bool {
-	want := u.Options.MachineID
+	pin := u.class.options.MachineID
 	switch {
-	case want == "" || want == string(m.ID) || want == m.Hostname:
+	case c.isPinned(pin, m, stays):
 		return true
-	case c.hostnames[want] > 0 || !strings.HasPrefix(string(m.ID), want):
-		return k.add(RuleMachineID, "is not MachineID="+want)
-	case !stays && c.ambiguous(want):
-		return k.add(RuleMachineID, "MachineID="+want+" fits other machines, too")
+	case c.isPinned(pin, m, true):
+		return k.add(RuleMachineID, "MachineID="+pin+" fits other machines, too")
 	}
-	return true
-}
-
-func (c *Cluster) ambiguous(prefix string) bool {
-	found := 0
-	for _, m := range c.order {
-		if strings.HasPrefix(string(m.ID), prefix) {
-			found++
-		}
-	}
-	return found > 1
+	return k.add(RuleMachineID, "is not MachineID="+pin)
 }
 
 func (c *Cluster) metadata(k *checks, u *member, m *machine) bool {
-	for _, r := range u.Options.Requirements {
-		if lacks := r.Lacks(m.Metadata); lacks != "" {
-			return k.add(RuleMetadata, lacks)
+	for _, r := range u.class.options.Requirements {
+		if lacks := r.Lacks(m.Metadata); lacks != "" && !k.add(RuleMetadata, lacks) {
+			return false
 		}
 	}
 	return true
@@ -127,14 +95,14 @@ func (c *Cluster) metadata(k *checks, u *member, m *machine) bool {
 
 // machineOf wants each peer on m, or all peers of a circle nowhere yet.
 func (c *Cluster) machineOf(k *checks, u *member, m *machine) bool {
-	for _, peer := range u.Options.MachineOf {
-		if c.peerOn(peer, u, m) {
+	for _, p := range u.class.peers {
+		if c.peersOn(p, u, m) > 0 {
 			continue
 		}
-		detail := peer + " is not placed"
-		if on := c.peerMachines(peer, u); len(on) > 0 {
-			detail = peer + " is on " + c.name(on[0])
-		} else if c.circle(peer, u) {
+		detail := p.text + " is not placed"
+		if elsewhere := c.elsewhere(p, u); elsewhere != nil {
+			detail = p.text + " is on " + c.name(elsewhere)
+		} else if c.circle(p, u) {
 			continue
 		}
 		if !k.add(RuleMachineOf, detail) {
@@ -145,71 +113,62 @@ func (c *Cluster) machineOf(k *checks, u *member, m *machine) bool {
 }
 
 func (c *Cluster) peersElsewhere(k *checks, u *member, m *machine) bool {
-	for _, peer := range u.Options.MachineOf {
-		if c.peerOn(peer, u, m) {
+	for _, p := range u.class.peers {
+		if c.peersOn(p, u, m) > 0 {
 			continue
 		}
-		if on := c.peerMachines(peer, u); len(on) > 0 && !k.add(RuleMachineOf, peer+" is on "+c.name(on[0])) {
+		if elsewhere := c.elsewhere(p, u); elsewhere != nil && !k.add(RuleMachineOf, p.text+" is on "+c.name(elsewhere)) {
 			return false
 		}
 	}
 	return true
 }
 
-func (c *Cluster) peerOn(peer string, u *member, m *machine) bool {
-	if !isGlob(peer) {
-		leaving, ok := m.units[unit.Name(peer)]
-		return ok && !leaving
+// peersOn counts the units on m that p means, other than u.
+func (c *Cluster) peersOn(p *pattern, u *member, m *machine) int {
+	n := int(p.matching.count(m.slot))
+	if s := u.on(m); s != nil && !s.leaving && p.matches(u.name) {
+		n--
 	}
-	for name, leaving := range m.units {
-		if !leaving && name != u.Name && matches(peer, name) {
-			return true
-		}
-	}
-	return false
+	return n
 }
 
-// peerMachines returns where the units that peer means are placed.
-func (c *Cluster) peerMachines(peer string, u *member) []registry.MachineID {
-	if !isGlob(peer) {
-		return c.PlacedOn(unit.Name(peer))
-	}
-	var ids []registry.MachineID
-	for id, m := range c.machines {
-		if c.peerOn(peer, u, m) {
-			ids = append(ids, id)
+// elsewhere returns the first machine with a unit that p means; nil when there is none.
+func (c *Cluster) elsewhere(p *pattern, u *member) *machine {
+	for slot := range p.matching.all() {
+		if m := c.bySlot[slot]; c.peersOn(p, u, m) > 0 {
+			return m
 		}
 	}
-	slices.Sort(ids)
-	return ids
+	return nil
 }
 
 // circle says whether a wanted peer in turn, by MachineOf=, waits for u.
-func (c *Cluster) circle(peer string, u *member) bool {
-	if isGlob(peer) {
+func (c *Cluster) circle(peer *pattern, u *member) bool {
+	if isGlob(peer.text) {
 		return false
 	}
 	seen := map[string]bool{}
 	var reaches func(name string) bool
 	reaches = func(name string) bool {
 		p := c.units[unit.Name(name)]
-		if p == nil || !p.Wanted || seen[name] {
+		if p == nil || !p.wanted || seen[name] {
 			return false
 		}
 		seen[name] = true
-		return slices.ContainsFunc(p.Options.MachineOf, func(next string) bool {
-			return next == string(u.Name) || reaches(next)
+		return slices.ContainsFunc(p.class.peers, func(next *pattern) bool {
+			return next.text == string(u.name) || reaches(next.text)
 		})
 	}
-	return reaches(peer)
+	return reaches(peer.text)
 }
 
 // conflicts looks at all that is on m, also what is leaving: it may still run.
-func (c *Cluster) conflicts(k *checks, u *member, m *machine) bool {
-	for _, name := range c.rivals(u, m) {
-		detail := "runs the conflicting " + string(name)
-		if m.units[name] {
-			detail = "is still stopping the conflicting " + string(name)
+func (c *Cluster) conflicting(k *checks, u *member, m *machine) bool {
+	for _, rival := range c.rivals(u, m) {
+		detail := "runs the conflicting " + string(rival.name)
+		if rival.on(m).leaving {
+			detail = "is still stopping the conflicting " + string(rival.name)
 		}
 		if !k.add(RuleConflicts, detail) {
 			return false
@@ -221,12 +180,11 @@ func (c *Cluster) conflicts(k *checks, u *member, m *machine) bool {
 // yields says that u has to go because of a conflict on m: the other unit is
 // there to stay, and was there before u, or before u's file changed.
 func (c *Cluster) yields(k *checks, u *member, m *machine) bool {
-	for _, name := range c.rivals(u, m) {
-		rival := c.units[name]
-		if m.units[name] || c.first(u, rival, m.ID) {
+	for _, rival := range c.rivals(u, m) {
+		if rival.on(m).leaving || first(u, rival, m) {
 			continue
 		}
-		if !k.add(RuleConflicts, "runs the conflicting "+string(name)) {
+		if !k.add(RuleConflicts, "runs the conflicting "+string(rival.name)) {
 			return false
 		}
 	}
@@ -234,48 +192,65 @@ func (c *Cluster) yields(k *checks, u *member, m *machine) bool {
 }
 
 // first says which of two units on a machine was there first.
-func (c *Cluster) first(a, b *member, on registry.MachineID) bool {
-	if a.Changed != b.Changed {
-		return b.Changed
+func first(a, b *member, on *machine) bool {
+	if a.changed != b.changed {
+		return b.changed
 	}
-	if x, y := a.places[on].Since, b.places[on].Since; x != y {
+	if x, y := a.since(on), b.since(on); x != y {
 		return x < y
 	}
-	return a.Name < b.Name
+	return a.name < b.name
+}
+
+// since is when a unit came to a machine; 0 when it only runs there.
+func (u *member) since(m *machine) registry.Revision {
+	if s := u.on(m); s != nil {
+		return s.since
+	}
+	return 0
 }
 
 // rivals returns the units on m that conflict with u, sorted.
-func (c *Cluster) rivals(u *member, m *machine) []unit.Name {
-	var found []unit.Name
-	add := func(name unit.Name) {
-		if name != u.Name && !slices.Contains(found, name) {
-			found = append(found, name)
+func (c *Cluster) rivals(u *member, m *machine) []*member {
+	if c.conflicts.empty() || !c.hasRivals(u, m) {
+		return nil
+	}
+	var found []*member
+	for _, other := range m.units {
+		if other != u && conflict(u, other) {
+			found = append(found, other)
 		}
 	}
-	for _, pattern := range u.Options.Conflicts {
-		if !isGlob(pattern) {
-			if _, ok := m.units[unit.Name(pattern)]; ok {
-				add(unit.Name(pattern))
-			}
-			continue
-		}
-		for name := range m.units {
-			if matches(pattern, name) {
-				add(name)
-			}
-		}
-	}
-	for name := range m.picky {
-		if bars(c.units[name].Options, u.Name) {
-			add(name)
-		}
-	}
-	slices.Sort(found)
+	slices.SortFunc(found, func(a, b *member) int { return cmp.Compare(a.name, b.name) })
 	return found
 }
 
-func (c *Cluster) taken(k *checks, u *member, m *machine) bool {
-	if path, ok := m.taken[u.Name]; ok {
+func conflict(a, b *member) bool {
+	names := func(a, b *member) bool {
+		return slices.ContainsFunc(a.class.conflicts, func(p *pattern) bool { return p.matches(b.name) })
+	}
+	return names(a, b) || names(b, a)
+}
+
+// hasRivals says whether there are any, by the tallies.
+func (c *Cluster) hasRivals(u *member, m *machine) bool {
+	here := u.on(m) != nil
+	for _, p := range u.class.conflicts {
+		if n := p.matching.count(m.slot); n > 1 || n == 1 && !(here && p.matches(u.name)) {
+			return true
+		}
+	}
+	var few [8]*pattern
+	for _, p := range c.conflicts.of(u, few[:0]) {
+		if n := p.carrying.count(m.slot); n > 1 || n == 1 && !(here && slices.Contains(u.class.conflicts, p)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Cluster) nameTaken(k *checks, u *member, m *machine) bool {
+	if path, ok := m.taken[u.name]; ok {
 		return k.add(RuleNameTaken, "has the name for itself in "+path)
 	}
 	return true
@@ -284,19 +259,20 @@ func (c *Cluster) taken(k *checks, u *member, m *machine) bool {
 // suits looks at m's systemd: whether it knows what is in u's file, and whether
 // one of its version was seen to have something against that.
 func (c *Cluster) suits(k *checks, u *member, m *machine) bool {
-	if u.Systemd > m.systemd && m.systemd > 0 {
-		return k.add(RuleSystemd, fmt.Sprintf("runs systemd %d, and the unit needs %d", m.systemd, u.Systemd))
+	if need := u.class.systemd; need > m.systemd && m.systemd > 0 &&
+		!k.add(RuleSystemd, fmt.Sprintf("runs systemd %d, and the unit needs %d", m.systemd, need)) {
+		return false
 	}
-	if why, ok := u.Unfit[m.Systemd]; ok {
+	if why, ok := u.unfit()[m.Systemd]; ok {
 		return k.add(RuleUnfit, why)
 	}
 	return true
 }
 
 // name is what texts call a machine.
-func (c *Cluster) name(id registry.MachineID) string {
-	if m := c.machines[id]; m != nil && m.Hostname != "" {
+func (c *Cluster) name(m *machine) string {
+	if m.Hostname != "" {
 		return m.Hostname
 	}
-	return id.Short()
+	return m.ID.Short()
 }

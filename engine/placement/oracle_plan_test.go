@@ -1,0 +1,587 @@
+package placement
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/clusterd/clusterd/registry"
+	"github.com/clusterd/clusterd/unit"
+)
+
+// Plan decides where units are to be, and takes them as placed there. Units
+// that must be on another's machine are decided after that one; when it
+// moves, they are decided too, though they were not asked for. Names that are
+// not known to the cluster are left out.
+func (c *oracle) Plan(names []unit.Name) []Decision {
+	p := oplanning{cluster: c, done: map[unit.Name]bool{}, queue: c.inOrder(names)}
+	for i := 0; i < len(p.queue); i++ {
+		p.decide(p.queue[i])
+	}
+	return p.decisions
+}
+
+// inOrder sorts names, each after those that its MachineOf= names.
+func (c *oracle) inOrder(names []unit.Name) []unit.Name {
+	sorted := slices.Compact(slices.Sorted(slices.Values(names)))
+	asked := make(map[unit.Name]bool, len(sorted))
+	for _, name := range sorted {
+		asked[name] = true
+	}
+	ordered := make([]unit.Name, 0, len(sorted))
+	var visit func(name unit.Name)
+	visit = func(name unit.Name) {
+		if !asked[name] {
+			return
+		}
+		asked[name] = false
+		if u := c.units[name]; u != nil {
+			for _, peer := range u.Options.MachineOf {
+				visit(unit.Name(peer))
+			}
+		}
+		ordered = append(ordered, name)
+	}
+	var late []unit.Name // those that follow patterns, after all others
+	for _, name := range sorted {
+		if u := c.units[name]; u != nil && slices.ContainsFunc(u.Options.MachineOf, isGlob) {
+			late = append(late, name)
+			continue
+		}
+		visit(name)
+	}
+	for _, name := range late {
+		visit(name)
+	}
+	return ordered
+}
+
+type oplanning struct {
+	cluster   *oracle
+	queue     []unit.Name
+	done      map[unit.Name]bool
+	decisions []Decision
+}
+
+func (p *oplanning) decide(name unit.Name) {
+	u := p.cluster.units[name]
+	if u == nil || !u.known || p.done[name] {
+		return
+	}
+	p.done[name] = true
+	var d Decision
+	before := u.placed()
+	switch {
+	case !u.Wanted:
+		d = Decision{Off: before}
+	case u.Options.Global:
+		d = p.cluster.everywhere(u)
+	default:
+		d = p.cluster.somewhere(u)
+	}
+	d.Unit = name
+	p.cluster.take(d)
+	p.decisions = append(p.decisions, d)
+	if !slices.Equal(before, d.On) {
+		p.queue = append(p.queue, p.cluster.Followers(name)...)
+	}
+}
+
+// take makes a decision true in the index.
+func (c *oracle) take(d Decision) {
+	u := c.units[d.Unit]
+	for _, id := range d.Off {
+		place := u.places[id]
+		place.Leaving = true
+		c.Put(id, d.Unit, place)
+	}
+	for _, id := range d.On {
+		if place, ok := u.places[id]; !ok || place.Leaving {
+			c.Put(id, d.Unit, Place{Since: newest})
+		}
+	}
+}
+
+// everywhere decides about a global unit.
+func (c *oracle) everywhere(u *omember) Decision {
+	var d Decision
+	var why orefusals
+	for _, id := range u.placed() {
+		if !c.machine(id).registered {
+			d.Off = append(d.Off, id)
+		}
+	}
+	for _, m := range c.order {
+		place, here := u.places[m.ID]
+		var problems []problem
+		switch {
+		case here && !place.Leaving && m.State != Ready:
+		case here && !place.Leaving:
+			if problems = c.expel(u, m); len(problems) > 0 && KeepsOld(problems[0].rule) {
+				d.On = append(d.On, m.ID)
+			} else if len(problems) > 0 {
+				d.Off = append(d.Off, m.ID)
+			}
+		default:
+			problems = c.refuse(u, m, false)
+		}
+		if len(problems) == 0 {
+			d.On = append(d.On, m.ID)
+		}
+	}
+	slices.Sort(d.On)
+	slices.Sort(d.Off)
+	if len(d.On) == 0 {
+		for _, m := range c.order {
+			why.add(m.ID, c.refuse(u, m, false))
+		}
+		d.Refusals = why.list()
+	}
+	return d
+}
+
+// somewhere decides about a unit that is to be on one machine.
+func (c *oracle) somewhere(u *omember) Decision {
+	placed := u.placed()
+	if len(placed) == 0 {
+		return c.fresh(u)
+	}
+	keep := slices.MinFunc(placed, func(a, b registry.MachineID) int {
+		return cmp.Or(cmp.Compare(c.hold(u, a), c.hold(u, b)),
+			cmp.Compare(u.places[a].Since, u.places[b].Since), cmp.Compare(a, b))
+	})
+	d := c.keepOrMove(u, keep)
+	for _, id := range placed {
+		if id != keep {
+			d.Off = append(d.Off, id)
+		}
+	}
+	slices.Sort(d.Off)
+	return d
+}
+
+func (c *oracle) hold(u *omember, id registry.MachineID) int {
+	m := c.machine(id)
+	switch {
+	case !m.registered:
+		return misfits
+	case m.State == Held:
+		return waits
+	case m.State == Lost:
+		return strands
+	case len(c.expel(u, m)) > 0:
+		return misfits
+	case m.Drained:
+		return drains
+	}
+	return stays
+}
+
+func (c *oracle) keepOrMove(u *omember, id registry.MachineID) Decision {
+	hold := c.hold(u, id)
+	if hold == stays || hold == waits {
+		return Decision{On: []registry.MachineID{id}}
+	}
+	m := c.machine(id)
+	reason := c.name(id) + " " + m.Why
+	keeps := false
+	switch {
+	case hold == drains:
+		reason = c.name(id) + " is being drained"
+	case hold == misfits && m.registered:
+		p := c.expel(u, m)[0]
+		reason, keeps = c.name(id)+" "+p.detail, KeepsOld(p.rule)
+	}
+	to, refused := c.choose(u, m)
+	switch {
+	case to != nil:
+		return Decision{On: []registry.MachineID{to.ID}, Off: []registry.MachineID{id}, Reason: reason}
+	case hold == misfits && !keeps:
+		return Decision{Off: []registry.MachineID{id}, Reason: reason, Refusals: refused}
+	}
+	return Decision{On: []registry.MachineID{id}, Refusals: refused} // better there than nowhere
+}
+
+// fresh decides about a unit that is placed nowhere: where it runs already,
+// else where it was last, else on the best machine.
+func (c *oracle) fresh(u *omember) Decision {
+	for _, id := range u.Running {
+		if m := c.machines[id]; m != nil && m.State == Ready && m.registered && len(c.expel(u, m)) == 0 {
+			return Decision{On: []registry.MachineID{id}, Reason: "it runs there already"}
+		}
+	}
+	var last []registry.MachineID
+	for id := range u.places {
+		if m := c.machine(id); m.registered && len(c.refuse(u, m, true)) == 0 {
+			last = append(last, id)
+		}
+	}
+	if len(last) > 0 {
+		return Decision{On: []registry.MachineID{slices.Min(last)}, Reason: "it was there last"}
+	}
+	to, refused := c.choose(u, nil)
+	if to == nil {
+		return Decision{Refusals: refused}
+	}
+	return Decision{On: []registry.MachineID{to.ID}, Reason: "least loaded of those that fit"}
+}
+
+// choose returns the best machine other than not, or why there is none. A
+// machine where the unit's followers fit, too, is better than any other.
+func (c *oracle) choose(u *omember, not *omachine) (*omachine, []Refusal) {
+	followers := c.Followers(u.Name)
+	var best *omachine
+	left := 0 // how many followers would be left behind
+	for _, m := range c.candidates(u) {
+		if m == not || len(c.refuse(u, m, true)) > 0 {
+			continue
+		}
+		if n := c.leftBehind(u, followers, m); best == nil || n < left {
+			best, left = m, n
+		}
+		if left == 0 {
+			return best, nil
+		}
+	}
+	if best != nil {
+		return best, nil
+	}
+	var why orefusals
+	for _, m := range c.order {
+		why.add(m.ID, c.refuse(u, m, false))
+	}
+	return nil, why.list()
+}
+
+// candidates returns the machines worth a look, least loaded first.
+func (c *oracle) candidates(u *omember) []*omachine {
+	for _, peer := range u.Options.MachineOf {
+		if isGlob(peer) {
+			continue
+		}
+		if on := c.PlacedOn(unit.Name(peer)); len(on) > 0 {
+			few := make([]*omachine, 0, len(on))
+			for _, id := range on {
+				if m := c.machine(id); m.registered {
+					few = append(few, m)
+				}
+			}
+			slices.SortFunc(few, oByLoad)
+			return few
+		}
+	}
+	return c.order
+}
+
+// leftBehind counts the followers of u that could not go with it to m.
+func (c *oracle) leftBehind(u *omember, followers []unit.Name, m *omachine) int {
+	n := 0
+	for _, name := range followers {
+		f := c.units[name]
+		k := &checks{first: true}
+		ok := f.Options.Global || c.machineID(k, f, m, false) && c.metadata(k, f, m) &&
+			c.conflicts(k, f, m) && c.taken(k, f, m) && c.suits(k, f, m)
+		if !ok {
+			n++
+		}
+	}
+	return n
+}
+
+// orefusals groups problems by what they say, so that a thousand machines that
+// lack the same thing are one line.
+type orefusals struct {
+	at   map[problem]int
+	said []Refusal
+}
+
+func (r *orefusals) add(id registry.MachineID, problems []problem) {
+	for _, p := range problems {
+		i, ok := r.at[p]
+		if !ok {
+			if r.at == nil {
+				r.at = map[problem]int{}
+			}
+			i = len(r.said)
+			r.at[p] = i
+			r.said = append(r.said, Refusal{Rule: p.rule, Detail: p.detail})
+		}
+		r.said[i].Machines = append(r.said[i].Machines, id)
+	}
+}
+
+// list returns the orefusals, the one about the most machines first.
+func (r *orefusals) list() []Refusal {
+	for _, said := range r.said {
+		slices.Sort(said.Machines)
+	}
+	slices.SortFunc(r.said, func(a, b Refusal) int {
+		return cmp.Or(-cmp.Compare(len(a.Machines), len(b.Machines)),
+			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Detail, b.Detail))
+	})
+	return r.said
+}
+
+// Explain puts orefusals in words.
+func (c *oracle) Explain(said []Refusal) string {
+	if len(c.order) == 0 {
+		return "no machine is registered"
+	}
+	parts := make([]string, 0, len(said))
+	for _, r := range said {
+		parts = append(parts, r.Detail+" ("+c.list(r.Machines)+")")
+	}
+	return "no machine fits: " + strings.Join(parts, "; ")
+}
+
+func (c *oracle) list(ids []registry.MachineID) string {
+	if len(ids) > namesMax {
+		return strconv.Itoa(len(ids)) + " machines"
+	}
+	names := make([]string, 0, len(ids))
+	for _, id := range ids {
+		names = append(names, c.name(id))
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// refuse says what keeps u off m as a machine to go to.
+func (c *oracle) refuse(u *omember, m *omachine, first bool) []problem {
+	k := &checks{first: first}
+	if m.State != Ready {
+		return []problem{{RuleState, m.Why}}
+	}
+	switch {
+	case m.Drained:
+		k.add(RuleDrain, "is being drained")
+	case m.Cordoned:
+		k.add(RuleCordon, "is cordoned")
+	}
+	if first && len(k.found) > 0 {
+		return k.found
+	}
+	_ = c.machineID(k, u, m, false) && c.metadata(k, u, m) && c.machineOf(k, u, m) &&
+		c.conflicts(k, u, m) && c.taken(k, u, m) && c.suits(k, u, m)
+	return k.found
+}
+
+// expel says what keeps u from staying on m. Less does than from coming there:
+// neither a cordon, nor a peer that is placed nowhere, nor what is on its way out.
+func (c *oracle) expel(u *omember, m *omachine) []problem {
+	k := &checks{first: true}
+	_ = c.machineID(k, u, m, true) && c.metadata(k, u, m) && c.peersElsewhere(k, u, m) &&
+		c.yields(k, u, m) && c.taken(k, u, m) && c.suits(k, u, m)
+	return k.found
+}
+
+func (c *oracle) machineID(k *checks, u *omember, m *omachine, stays bool) bool {
+	want := u.Options.MachineID
+	switch {
+	case want == "" || want == string(m.ID) || want == m.Hostname:
+		return true
+	case c.hostnames[want] > 0 || !strings.HasPrefix(string(m.ID), want):
+		return k.add(RuleMachineID, "is not MachineID="+want)
+	case !stays && c.ambiguous(want):
+		return k.add(RuleMachineID, "MachineID="+want+" fits other machines, too")
+	}
+	return true
+}
+
+func (c *oracle) ambiguous(prefix string) bool {
+	found := 0
+	for _, m := range c.order {
+		if strings.HasPrefix(string(m.ID), prefix) {
+			found++
+		}
+	}
+	return found > 1
+}
+
+func (c *oracle) metadata(k *checks, u *omember, m *omachine) bool {
+	for _, r := range u.Options.Requirements {
+		if lacks := r.Lacks(m.Metadata); lacks != "" && !k.add(RuleMetadata, lacks) {
+			return false
+		}
+	}
+	return true
+}
+
+// machineOf wants each peer on m, or all peers of a circle nowhere yet.
+func (c *oracle) machineOf(k *checks, u *omember, m *omachine) bool {
+	for _, peer := range u.Options.MachineOf {
+		if c.peerOn(peer, u, m) {
+			continue
+		}
+		detail := peer + " is not placed"
+		if on := c.peerMachines(peer, u); len(on) > 0 {
+			detail = peer + " is on " + c.name(on[0])
+		} else if c.circle(peer, u) {
+			continue
+		}
+		if !k.add(RuleMachineOf, detail) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *oracle) peersElsewhere(k *checks, u *omember, m *omachine) bool {
+	for _, peer := range u.Options.MachineOf {
+		if c.peerOn(peer, u, m) {
+			continue
+		}
+		if on := c.peerMachines(peer, u); len(on) > 0 && !k.add(RuleMachineOf, peer+" is on "+c.name(on[0])) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *oracle) peerOn(peer string, u *omember, m *omachine) bool {
+	if !isGlob(peer) {
+		leaving, ok := m.units[unit.Name(peer)]
+		return ok && !leaving
+	}
+	for name, leaving := range m.units {
+		if !leaving && name != u.Name && matches(peer, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// peerMachines returns where the units that peer means are placed.
+func (c *oracle) peerMachines(peer string, u *omember) []registry.MachineID {
+	if !isGlob(peer) {
+		return c.PlacedOn(unit.Name(peer))
+	}
+	var ids []registry.MachineID
+	for id, m := range c.machines {
+		if c.peerOn(peer, u, m) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// circle says whether a wanted peer in turn, by MachineOf=, waits for u.
+func (c *oracle) circle(peer string, u *omember) bool {
+	if isGlob(peer) {
+		return false
+	}
+	seen := map[string]bool{}
+	var reaches func(name string) bool
+	reaches = func(name string) bool {
+		p := c.units[unit.Name(name)]
+		if p == nil || !p.Wanted || seen[name] {
+			return false
+		}
+		seen[name] = true
+		return slices.ContainsFunc(p.Options.MachineOf, func(next string) bool {
+			return next == string(u.Name) || reaches(next)
+		})
+	}
+	return reaches(peer)
+}
+
+// conflicts looks at all that is on m, also what is leaving: it may still run.
+func (c *oracle) conflicts(k *checks, u *omember, m *omachine) bool {
+	for _, name := range c.rivals(u, m) {
+		detail := "runs the conflicting " + string(name)
+		if m.units[name] {
+			detail = "is still stopping the conflicting " + string(name)
+		}
+		if !k.add(RuleConflicts, detail) {
+			return false
+		}
+	}
+	return true
+}
+
+// yields says that u has to go because of a conflict on m: the other unit is
+// there to stay, and was there before u, or before u's file changed.
+func (c *oracle) yields(k *checks, u *omember, m *omachine) bool {
+	for _, name := range c.rivals(u, m) {
+		rival := c.units[name]
+		if m.units[name] || c.first(u, rival, m.ID) {
+			continue
+		}
+		if !k.add(RuleConflicts, "runs the conflicting "+string(name)) {
+			return false
+		}
+	}
+	return true
+}
+
+// first says which of two units on a machine was there first.
+func (c *oracle) first(a, b *omember, on registry.MachineID) bool {
+	if a.Changed != b.Changed {
+		return b.Changed
+	}
+	if x, y := a.places[on].Since, b.places[on].Since; x != y {
+		return x < y
+	}
+	return a.Name < b.Name
+}
+
+// rivals returns the units on m that conflict with u, sorted.
+func (c *oracle) rivals(u *omember, m *omachine) []unit.Name {
+	var found []unit.Name
+	add := func(name unit.Name) {
+		if name != u.Name && !slices.Contains(found, name) {
+			found = append(found, name)
+		}
+	}
+	for _, pattern := range u.Options.Conflicts {
+		if !isGlob(pattern) {
+			if _, ok := m.units[unit.Name(pattern)]; ok {
+				add(unit.Name(pattern))
+			}
+			continue
+		}
+		for name := range m.units {
+			if matches(pattern, name) {
+				add(name)
+			}
+		}
+	}
+	for name := range m.picky {
+		if bars(c.units[name].Options, u.Name) {
+			add(name)
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+func (c *oracle) taken(k *checks, u *omember, m *omachine) bool {
+	if path, ok := m.taken[u.Name]; ok {
+		return k.add(RuleNameTaken, "has the name for itself in "+path)
+	}
+	return true
+}
+
+// suits looks at m's systemd: whether it knows what is in u's file, and whether
+// one of its version was seen to have something against that.
+func (c *oracle) suits(k *checks, u *omember, m *omachine) bool {
+	if u.Systemd > m.systemd && m.systemd > 0 &&
+		!k.add(RuleSystemd, fmt.Sprintf("runs systemd %d, and the unit needs %d", m.systemd, u.Systemd)) {
+		return false
+	}
+	if why, ok := u.Unfit[m.Systemd]; ok {
+		return k.add(RuleUnfit, why)
+	}
+	return true
+}
+
+// name is what texts call a machine.
+func (c *oracle) name(id registry.MachineID) string {
+	if m := c.machines[id]; m != nil && m.Hostname != "" {
+		return m.Hostname
+	}
+	return id.Short()
+}

@@ -1,0 +1,225 @@
+package placement
+
+import (
+	"iter"
+	"math/bits"
+	"slices"
+)
+
+// set is a set of machines, by slot. A few are kept as a sorted list, more as
+// a bitmap; sum has a bit for each word of it that isn't zero, so that looking
+// for a common member of two sets skips 4,096 machines at a time. Once a
+// bitmap, it stays one. The zero value is empty.
+type set struct {
+	few   []int32
+	words []uint64
+	sum   []uint64
+	n     int
+}
+
+// fewMax is how many members are kept as a list.
+const fewMax = 16
+
+func (s *set) dense() bool { return s.words != nil }
+
+func (s *set) word(i int) uint64 {
+	if i < len(s.words) {
+		return s.words[i]
+	}
+	return 0
+}
+
+func (s *set) summary(i int) uint64 {
+	if i < len(s.sum) {
+		return s.sum[i]
+	}
+	return 0
+}
+
+func (s *set) has(slot int32) bool {
+	if s.words == nil {
+		_, ok := slices.BinarySearch(s.few, slot)
+		return ok
+	}
+	return s.word(int(slot>>6))>>(slot&63)&1 == 1
+}
+
+// set puts a machine in or takes it out.
+func (s *set) set(slot int32, in bool) {
+	if in {
+		s.add(slot)
+	} else {
+		s.remove(slot)
+	}
+}
+
+func (s *set) add(slot int32) {
+	if s.words == nil {
+		i, ok := slices.BinarySearch(s.few, slot)
+		if ok {
+			return
+		}
+		if len(s.few) < fewMax {
+			s.few = slices.Insert(s.few, i, slot)
+			s.n++
+			return
+		}
+		s.widen()
+	}
+	i := int(slot >> 6)
+	for i >= len(s.words) {
+		s.words = append(s.words, 0)
+	}
+	for i>>6 >= len(s.sum) {
+		s.sum = append(s.sum, 0)
+	}
+	if bit := uint64(1) << (slot & 63); s.words[i]&bit == 0 {
+		s.words[i] |= bit
+		s.sum[i>>6] |= 1 << (i & 63)
+		s.n++
+	}
+}
+
+func (s *set) remove(slot int32) {
+	if s.words == nil {
+		if i, ok := slices.BinarySearch(s.few, slot); ok {
+			s.few = slices.Delete(s.few, i, i+1)
+			s.n--
+		}
+		return
+	}
+	i := int(slot >> 6)
+	if bit := uint64(1) << (slot & 63); s.word(i)&bit != 0 {
+		if s.words[i] &^= bit; s.words[i] == 0 {
+			s.sum[i>>6] &^= 1 << (i & 63)
+		}
+		s.n--
+	}
+}
+
+// widen makes a bitmap of the list.
+func (s *set) widen() {
+	if s.words != nil {
+		return
+	}
+	few := s.few
+	*s = set{words: []uint64{}}
+	for _, slot := range few {
+		s.add(slot)
+	}
+}
+
+// all yields the members in order.
+func (s *set) all() iter.Seq[int32] {
+	return func(yield func(int32) bool) {
+		for _, slot := range s.few {
+			if !yield(slot) {
+				return
+			}
+		}
+		for i, w := range s.words {
+			for ; w != 0; w &= w - 1 {
+				if !yield(int32(i<<6 + bits.TrailingZeros64(w))) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// union adds the members of another set.
+func (s *set) union(t *set) {
+	for slot := range t.all() {
+		s.add(slot)
+	}
+}
+
+// minus takes the members of another set out.
+func (s *set) minus(t *set) {
+	for slot := range t.all() {
+		s.remove(slot)
+	}
+}
+
+func (s *set) clone() set {
+	return set{few: slices.Clone(s.few), words: slices.Clone(s.words), sum: slices.Clone(s.sum), n: s.n}
+}
+
+// equal says whether two sets have the same members.
+func (s *set) equal(t *set) bool {
+	if s.n != t.n {
+		return false
+	}
+	if s.dense() && t.dense() {
+		for i := range max(len(s.words), len(t.words)) {
+			if s.word(i) != t.word(i) {
+				return false
+			}
+		}
+		return true
+	}
+	for slot := range s.all() {
+		if !t.has(slot) {
+			return false
+		}
+	}
+	return true
+}
+
+// move gives the members new slots; one whose new slot is -1 is taken out.
+func (s *set) move(to []int32) {
+	if s.n == 0 {
+		return
+	}
+	old, wide := *s, s.dense()
+	*s = set{}
+	if wide {
+		s.widen()
+	}
+	for slot := range old.all() {
+		if new := to[slot]; new >= 0 {
+			s.add(new)
+		}
+	}
+}
+
+// levels keeps each machine at a level, from 0 up, and knows for each level
+// who is there.
+type levels struct {
+	of  []int32 // by slot; -1: at none
+	at  []*set  // bitmaps all
+	low int     // no one is lower
+}
+
+// put moves a machine to a level; -1 takes it out.
+func (l *levels) put(slot, level int32) {
+	for int(slot) >= len(l.of) {
+		l.of = append(l.of, -1)
+	}
+	was := l.of[slot]
+	if was == level {
+		return
+	}
+	if was >= 0 {
+		l.at[was].remove(slot)
+	}
+	l.of[slot] = level
+	if level < 0 {
+		return
+	}
+	for int(level) >= len(l.at) {
+		s := &set{}
+		s.widen()
+		l.at = append(l.at, s)
+	}
+	l.at[level].add(slot)
+	l.low = min(l.low, int(level))
+}
+
+// lowest is the lowest level that someone is at, or one past the last.
+func (l *levels) lowest() int {
+	for l.low < len(l.at) && l.at[l.low].n == 0 {
+		l.low++
+	}
+	return l.low
+}
