@@ -2,7 +2,6 @@ package placement
 
 import (
 	"iter"
-	"maps"
 	"slices"
 
 	"github.com/clusterd/clusterd/registry"
@@ -39,7 +38,7 @@ const relations = 2
 type Cluster struct {
 	table
 	machines map[registry.MachineID]*machine
-	units    map[unit.Name]*member
+	units    names
 	families map[string]*family
 	classes  map[string]*class
 	masks    map[string]*mask
@@ -47,9 +46,10 @@ type Cluster struct {
 
 	conflicts, peers relation
 
-	pass   int    // of Plan
-	buffer []byte // for keys
-	search search // for choose
+	pass   int32      // of Plan
+	buffer []byte     // memory for keys
+	one    []*machine // memory for just
+	search search
 }
 
 // member is a unit with its places. There are a million of them, so that what
@@ -90,7 +90,7 @@ func New() *Cluster {
 	return &Cluster{
 		table:     newTable(),
 		machines:  map[registry.MachineID]*machine{},
-		units:     map[unit.Name]*member{},
+		units:     newNames(),
 		families:  map[string]*family{},
 		classes:   map[string]*class{},
 		masks:     map[string]*mask{},
@@ -146,7 +146,7 @@ func (u *member) unfit() map[string]string {
 
 // unit returns a unit, which is new when there was none of that name.
 func (c *Cluster) unit(name unit.Name) *member {
-	u := c.units[name]
+	u := c.units.get(name)
 	if u == nil {
 		u = &member{name: name, class: c.classOf(wants{})}
 		key := opening(string(name))
@@ -157,7 +157,7 @@ func (c *Cluster) unit(name unit.Name) *member {
 		}
 		u.kin = int32(len(u.family.members))
 		u.family.members = append(u.family.members, u)
-		c.units[name] = u
+		c.units.add(u)
 	}
 	return u
 }
@@ -176,7 +176,7 @@ func (c *Cluster) leave(u *member) {
 	if len(f.members) == 0 {
 		delete(c.families, f.key)
 	}
-	delete(c.units, u.name)
+	c.units.remove(u.name)
 }
 
 // SetUnit makes a unit known or changes what is known of it.
@@ -221,7 +221,7 @@ func (c *Cluster) reclass(u *member, k *class) {
 
 // DropUnit forgets a unit; its places stay until they are taken away.
 func (c *Cluster) DropUnit(name unit.Name) {
-	if u := c.units[name]; u != nil {
+	if u := c.units.get(name); u != nil {
 		c.SetUnit(Unit{Name: name})
 		u.known = false
 		c.leave(u)
@@ -230,7 +230,10 @@ func (c *Cluster) DropUnit(name unit.Name) {
 
 // Put places a unit on a machine, or changes its place there.
 func (c *Cluster) Put(id registry.MachineID, name unit.Name, p Place) {
-	m, u := c.machine(id), c.unit(name)
+	c.put(c.machine(id), c.unit(name), p)
+}
+
+func (c *Cluster) put(m *machine, u *member, p Place) {
 	s := u.on(m)
 	if s != nil {
 		c.count(u, *s, -1)
@@ -253,7 +256,7 @@ func (c *Cluster) Put(id registry.MachineID, name unit.Name, p Place) {
 
 // Take takes a unit's place on a machine away.
 func (c *Cluster) Take(id registry.MachineID, name unit.Name) {
-	m, u := c.machines[id], c.units[name]
+	m, u := c.machines[id], c.units.get(name)
 	if m == nil || u == nil {
 		return
 	}
@@ -318,28 +321,32 @@ func (c *Cluster) carry(u *member, s spot, by int) {
 
 // PlacedOn returns the machines a unit is on and not leaving, sorted.
 func (c *Cluster) PlacedOn(name unit.Name) []registry.MachineID {
-	u := c.units[name]
+	u := c.units.get(name)
 	if u == nil {
 		return nil
 	}
-	return u.placed()
+	var ids []registry.MachineID
+	for _, m := range u.placed(nil) {
+		ids = append(ids, m.ID)
+	}
+	return ids
 }
 
-func (u *member) placed() []registry.MachineID {
+// placed appends the machines a unit is on and not leaving, sorted.
+func (u *member) placed(to []*machine) []*machine {
 	if u.more == nil {
-		if u.place.m == nil || u.place.leaving {
-			return nil
+		if u.place.m != nil && !u.place.leaving {
+			to = append(to, u.place.m)
 		}
-		return []registry.MachineID{u.place.m.ID}
+		return to
 	}
-	var ids []registry.MachineID
 	for s := range u.spots() {
 		if !s.leaving {
-			ids = append(ids, s.m.ID)
+			to = append(to, s.m)
 		}
 	}
-	slices.Sort(ids)
-	return ids
+	slices.SortFunc(to, byID)
+	return to
 }
 
 // Followers returns the wanted units whose MachineOf= means name, sorted.
@@ -347,7 +354,7 @@ func (c *Cluster) Followers(name unit.Name) []unit.Name {
 	if c.peers.empty() {
 		return nil
 	}
-	u := c.units[name]
+	u := c.units.get(name)
 	if u == nil { // nothing is known of it, but others may name it
 		u = &member{name: name, family: &family{key: opening(string(name))}}
 	}
@@ -366,7 +373,7 @@ func (c *Cluster) Followers(name unit.Name) []unit.Name {
 
 // Unit returns what is known of a unit; its Name is always set.
 func (c *Cluster) Unit(name unit.Name) Unit {
-	u := c.units[name]
+	u := c.units.get(name)
 	if u == nil {
 		return Unit{Name: name}
 	}
@@ -380,7 +387,7 @@ func (c *Cluster) Unit(name unit.Name) Unit {
 
 // Places returns a copy of a unit's places.
 func (c *Cluster) Places(name unit.Name) map[registry.MachineID]Place {
-	u := c.units[name]
+	u := c.units.get(name)
 	if u == nil {
 		return nil
 	}
@@ -399,6 +406,3 @@ func Conflict(a, b Unit) bool {
 func bars(o unit.Options, name unit.Name) bool {
 	return slices.ContainsFunc(o.Conflicts, func(p string) bool { return matches(p, name) })
 }
-
-// sortedUnits returns the names of units, sorted.
-func (c *Cluster) sortedUnits() []unit.Name { return slices.Sorted(maps.Keys(c.units)) }

@@ -44,7 +44,7 @@ func (c *Cluster) inOrder(names []unit.Name) []*member {
 	sorted := make([]*member, 0, len(names))
 	follow := false
 	for _, name := range names {
-		if u := c.units[name]; u != nil && u.known {
+		if u := c.units.get(name); u != nil && u.known {
 			sorted = append(sorted, u)
 			follow = follow || len(u.class.peers) > 0
 		}
@@ -64,7 +64,7 @@ func (c *Cluster) inOrder(names []unit.Name) []*member {
 		}
 		asked[u] = false
 		for _, peer := range u.class.peers {
-			visit(c.units[unit.Name(peer.text)])
+			visit(c.units.get(unit.Name(peer.text)))
 		}
 		ordered = append(ordered, u)
 	}
@@ -86,43 +86,68 @@ type planning struct {
 	cluster   *Cluster
 	queue     []*member
 	decisions []Decision
+	before    []*machine           // memory for what the unit at hand is on
+	ids       []registry.MachineID // memory for On and Off
+}
+
+// verdict is a decision in the making.
+type verdict struct {
+	on, off  []*machine
+	reason   string
+	refusals []Refusal
 }
 
 func (p *planning) decide(u *member) {
 	c := p.cluster
-	if u.decided == int32(c.pass) {
+	if u.decided == c.pass {
 		return
 	}
-	u.decided = int32(c.pass)
-	var d Decision
-	before := u.placed()
+	u.decided = c.pass
+	var v verdict
+	p.before = u.placed(p.before[:0])
 	switch {
 	case !u.wanted:
-		d = Decision{Off: before}
+		v.off = p.before
 	case u.class.options.Global:
-		d = c.everywhere(u)
+		v = c.everywhere(u)
 	default:
-		d = c.somewhere(u, before)
+		v = c.somewhere(u, p.before)
 	}
-	d.Unit = u.name
-	c.take(u, d)
-	p.decisions = append(p.decisions, d)
-	if !slices.Equal(before, d.On) {
+	c.take(u, v)
+	p.decisions = append(p.decisions, Decision{
+		Unit: u.name, On: p.list(v.on), Off: p.list(v.off), Reason: v.reason, Refusals: v.refusals,
+	})
+	if !slices.Equal(p.before, v.on) {
 		for _, name := range c.Followers(u.name) {
-			p.queue = append(p.queue, c.units[name])
+			p.queue = append(p.queue, c.units.get(name))
 		}
 	}
 }
 
-// take makes a decision true in the index.
-func (c *Cluster) take(u *member, d Decision) {
-	for _, id := range d.Off {
-		s := u.on(c.machine(id))
-		c.Put(id, u.name, Place{Since: s.since, Leaving: true})
+// list returns machines' ids. They lie side by side with those of other
+// decisions, which saves an allocation for each.
+func (p *planning) list(machines []*machine) []registry.MachineID {
+	if len(machines) == 0 {
+		return nil
 	}
-	for _, id := range d.On {
-		if s := u.on(c.machine(id)); s == nil || s.leaving {
-			c.Put(id, u.name, Place{Since: newest})
+	if len(machines) > cap(p.ids)-len(p.ids) {
+		p.ids = make([]registry.MachineID, 0, max(len(machines), min(len(p.queue), 1024)))
+	}
+	first := len(p.ids)
+	for _, m := range machines {
+		p.ids = append(p.ids, m.ID)
+	}
+	return p.ids[first:len(p.ids):len(p.ids)]
+}
+
+// take makes a decision true in the index.
+func (c *Cluster) take(u *member, v verdict) {
+	for _, m := range v.off {
+		c.put(m, u, Place{Since: u.on(m).since, Leaving: true})
+	}
+	for _, m := range v.on {
+		if s := u.on(m); s == nil || s.leaving {
+			c.put(m, u, Place{Since: newest})
 		}
 	}
 }
@@ -131,11 +156,11 @@ func (c *Cluster) take(u *member, d Decision) {
 const newest = registry.Revision(1<<63 - 1)
 
 // everywhere decides about a global unit.
-func (c *Cluster) everywhere(u *member) Decision {
-	var d Decision
+func (c *Cluster) everywhere(u *member) verdict {
+	var v verdict
 	for s := range u.spots() {
 		if !s.leaving && !s.m.registered {
-			d.Off = append(d.Off, s.m.ID)
+			v.off = append(v.off, s.m)
 		}
 	}
 	for slot := range c.registered.all() {
@@ -151,39 +176,38 @@ func (c *Cluster) everywhere(u *member) Decision {
 		}
 		switch {
 		case len(problems) == 0 || here && KeepsOld(problems[0].rule):
-			d.On = append(d.On, m.ID)
+			v.on = append(v.on, m)
 		case here:
-			d.Off = append(d.Off, m.ID)
+			v.off = append(v.off, m)
 		}
 	}
-	slices.Sort(d.Off)
-	if len(d.On) == 0 {
-		d.Refusals = c.refusals(u)
+	slices.SortFunc(v.off, byID)
+	if len(v.on) == 0 {
+		v.refusals = c.refusals(u)
 	}
-	return d
+	return v
 }
 
 // somewhere decides about a unit that is to be on one machine.
-func (c *Cluster) somewhere(u *member, placed []registry.MachineID) Decision {
+func (c *Cluster) somewhere(u *member, placed []*machine) verdict {
 	switch len(placed) {
 	case 0:
 		return c.fresh(u)
 	case 1:
-		return c.keepOrMove(u, c.machine(placed[0]))
+		return c.keepOrMove(u, placed)
 	}
-	keep := slices.MinFunc(placed, func(a, b registry.MachineID) int {
-		x, y := c.machine(a), c.machine(b)
-		return cmp.Or(cmp.Compare(c.hold(u, x), c.hold(u, y)),
-			cmp.Compare(u.on(x).since, u.on(y).since), cmp.Compare(a, b))
+	keep := slices.MinFunc(placed, func(a, b *machine) int {
+		return cmp.Or(cmp.Compare(c.hold(u, a), c.hold(u, b)),
+			cmp.Compare(u.on(a).since, u.on(b).since), byID(a, b))
 	})
-	d := c.keepOrMove(u, c.machine(keep))
-	for _, id := range placed {
-		if id != keep {
-			d.Off = append(d.Off, id)
+	v := c.keepOrMove(u, []*machine{keep})
+	for _, m := range placed {
+		if m != keep {
+			v.off = append(v.off, m)
 		}
 	}
-	slices.Sort(d.Off)
-	return d
+	slices.SortFunc(v.off, byID)
+	return v
 }
 
 // How firmly a unit is held by a place it has, firmest first.
@@ -211,11 +235,12 @@ func (c *Cluster) hold(u *member, m *machine) int {
 	return stays
 }
 
-func (c *Cluster) keepOrMove(u *member, m *machine) Decision {
-	here := []registry.MachineID{m.ID}
+// keepOrMove decides about a unit that is on one machine, which here lists.
+func (c *Cluster) keepOrMove(u *member, here []*machine) verdict {
+	m := here[0]
 	hold := c.hold(u, m)
 	if hold == stays || hold == waits {
-		return Decision{On: here}
+		return verdict{on: here}
 	}
 	reason := c.name(m) + " " + m.Why
 	keeps := false
@@ -229,20 +254,26 @@ func (c *Cluster) keepOrMove(u *member, m *machine) Decision {
 	to, refused := c.choose(u, m)
 	switch {
 	case to != nil:
-		return Decision{On: []registry.MachineID{to.ID}, Off: here, Reason: reason}
+		return verdict{on: c.just(to), off: slices.Clone(here), reason: reason}
 	case hold == misfits && !keeps:
-		return Decision{Off: here, Reason: reason, Refusals: refused}
+		return verdict{off: slices.Clone(here), reason: reason, refusals: refused}
 	}
-	return Decision{On: here, Refusals: refused} // better there than nowhere
+	return verdict{on: here, refusals: refused} // better there than nowhere
+}
+
+// just lists one machine, until the next decision.
+func (c *Cluster) just(m *machine) []*machine {
+	c.one = append(c.one[:0], m)
+	return c.one
 }
 
 // fresh decides about a unit that is placed nowhere: where it runs already,
 // else where it was last, else on the best machine.
-func (c *Cluster) fresh(u *member) Decision {
+func (c *Cluster) fresh(u *member) verdict {
 	if u.more != nil {
 		for _, id := range u.more.running {
 			if m := c.machines[id]; m != nil && m.State == Ready && m.registered && len(c.expel(u, m)) == 0 {
-				return Decision{On: []registry.MachineID{id}, Reason: "it runs there already"}
+				return verdict{on: c.just(m), reason: "it runs there already"}
 			}
 		}
 	}
@@ -253,11 +284,11 @@ func (c *Cluster) fresh(u *member) Decision {
 		}
 	}
 	if last != nil {
-		return Decision{On: []registry.MachineID{last.ID}, Reason: "it was there last"}
+		return verdict{on: c.just(last), reason: "it was there last"}
 	}
 	to, refused := c.choose(u, nil)
 	if to == nil {
-		return Decision{Refusals: refused}
+		return verdict{refusals: refused}
 	}
-	return Decision{On: []registry.MachineID{to.ID}, Reason: "least loaded of those that fit"}
+	return verdict{on: c.just(to), reason: "least loaded of those that fit"}
 }

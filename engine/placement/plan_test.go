@@ -3,6 +3,7 @@ package placement
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -123,7 +124,14 @@ func tell(c *Cluster, decisions []Decision) string {
 	return strings.Join(lines, "\n")
 }
 
-func all(c *Cluster) []unit.Name { return c.sortedUnits() }
+func all(c *Cluster) []unit.Name {
+	var names []unit.Name
+	for u := range c.units.all() {
+		names = append(names, u.name)
+	}
+	slices.Sort(names)
+	return names
+}
 
 func TestPlan(t *testing.T) {
 	tests := []struct{ name, given, want string }{
@@ -563,18 +571,17 @@ func randomCluster(r *rand.Rand) string {
 func checkRules(t *testing.T, seed uint64, c *Cluster) {
 	t.Helper()
 	for _, name := range all(c) {
-		u := c.units[name]
-		on := u.placed()
+		u := c.units.get(name)
+		on := u.placed(nil)
 		if !u.wanted && len(on) > 0 || !u.class.options.Global && len(on) > 1 {
 			t.Fatalf("seed %d: %s is on %v", seed, name, on)
 		}
-		for _, id := range on {
-			m := c.machine(id)
+		for _, m := range on {
 			if m.State != Ready {
 				continue // what is there stays until it can be moved
 			}
 			if problems := c.expel(u, m); len(problems) > 0 {
-				t.Fatalf("seed %d: %s is on %s, which %s", seed, name, id, problems[0].detail)
+				t.Fatalf("seed %d: %s is on %s, which %s", seed, name, m.ID, problems[0].detail)
 			}
 		}
 	}

@@ -125,6 +125,7 @@ func (r *relation) acquire(text string) *pattern {
 	}
 	if p == nil {
 		p = &pattern{text: text, fresh: true}
+		p.matching.long, p.carrying.long = r.leaving, r.leaving
 		r.insert(p)
 		r.fresh = append(r.fresh, p)
 	}
@@ -247,7 +248,7 @@ func (c *Cluster) compile(r *relation) {
 		p.fresh = false
 		switch family := c.families[opening(p.text)]; {
 		case !isGlob(p.text):
-			if u := c.units[unit.Name(p.text)]; u != nil {
+			if u := c.units.get(unit.Name(p.text)); u != nil {
 				c.meet(r, p, u)
 			}
 		case opening(p.text) == "":

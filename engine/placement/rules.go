@@ -151,7 +151,7 @@ func (c *Cluster) circle(peer *pattern, u *member) bool {
 	seen := map[string]bool{}
 	var reaches func(name string) bool
 	reaches = func(name string) bool {
-		p := c.units[unit.Name(name)]
+		p := c.units.get(unit.Name(name))
 		if p == nil || !p.wanted || seen[name] {
 			return false
 		}

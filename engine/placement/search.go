@@ -227,7 +227,7 @@ func (c *Cluster) choose(u *member, not *machine) (*machine, []Refusal) {
 func (c *Cluster) leftBehind(followers []unit.Name, m *machine) int {
 	n := 0
 	for _, name := range followers {
-		f := c.units[name]
+		f := c.units.get(name)
 		k := &checks{first: true}
 		ok := f.class.options.Global || c.machineID(k, f, m, false) && c.metadata(k, f, m) &&
 			c.conflicting(k, f, m) && c.nameTaken(k, f, m) && c.suits(k, f, m)

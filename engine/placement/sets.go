@@ -11,14 +11,19 @@ import (
 // for a common member of two sets skips 4,096 machines at a time. Once a
 // bitmap, it stays one. The zero value is empty.
 type set struct {
+	long  bool // the list may be long
 	few   []int32
 	words []uint64
 	sum   []uint64
 	n     int
 }
 
-// fewMax is how many members are kept as a list.
-const fewMax = 16
+// How many members are kept as a list. Where a machine is looked for in the
+// list, rather than each of the list's looked at, it may be long.
+const (
+	fewMax  = 16
+	longMax = 128
+)
 
 func (s *set) dense() bool { return s.words != nil }
 
@@ -59,7 +64,7 @@ func (s *set) add(slot int32) {
 		if ok {
 			return
 		}
-		if len(s.few) < fewMax {
+		if len(s.few) < fewMax || s.long && len(s.few) < longMax {
 			s.few = slices.Insert(s.few, i, slot)
 			s.n++
 			return
@@ -67,8 +72,8 @@ func (s *set) add(slot int32) {
 		s.widen()
 	}
 	i := int(slot >> 6)
-	for i >= len(s.words) {
-		s.words = append(s.words, 0)
+	if i >= len(s.words) {
+		s.words = append(s.words, make([]uint64, i+1-len(s.words))...)
 	}
 	for i>>6 >= len(s.sum) {
 		s.sum = append(s.sum, 0)
@@ -103,7 +108,7 @@ func (s *set) widen() {
 		return
 	}
 	few := s.few
-	*s = set{words: []uint64{}}
+	*s = set{words: []uint64{}, long: s.long}
 	for _, slot := range few {
 		s.add(slot)
 	}
@@ -142,7 +147,7 @@ func (s *set) minus(t *set) {
 }
 
 func (s *set) clone() set {
-	return set{few: slices.Clone(s.few), words: slices.Clone(s.words), sum: slices.Clone(s.sum), n: s.n}
+	return set{long: s.long, few: slices.Clone(s.few), words: slices.Clone(s.words), sum: slices.Clone(s.sum), n: s.n}
 }
 
 // equal says whether two sets have the same members.
@@ -172,7 +177,7 @@ func (s *set) move(to []int32) {
 		return
 	}
 	old, wide := *s, s.dense()
-	*s = set{}
+	*s = set{long: s.long}
 	if wide {
 		s.widen()
 	}
