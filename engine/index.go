@@ -11,6 +11,7 @@ import (
 	"github.com/clusterd/clusterd/engine/placement"
 	"github.com/clusterd/clusterd/registry"
 	"github.com/clusterd/clusterd/unit"
+	"github.com/clusterd/clusterd/unit/container"
 )
 
 // index is the registry as the engine sees it. Events are applied to it and
@@ -57,8 +58,15 @@ type unitEntry struct {
 	// file. What one machine said holds for all of the same version.
 	unfit map[string]refusal
 
-	options   unit.Options // of the file with the hash optionsOf
-	optionsOf unit.Hash
+	asks   asks // of the file with the hash asksOf
+	asksOf unit.Hash
+}
+
+// asks is what a unit's file asks of machines.
+type asks struct {
+	options unit.Options
+	needs   unit.Resources
+	ports   []unit.Port
 }
 
 type assignment struct {
@@ -81,6 +89,7 @@ type fileEntry struct {
 	modified registry.Revision // 0: not there
 	src      []byte
 	parsed   *unit.File
+	runs     *unit.File // what systemd gets of it: its limits and ports count
 	err      error
 	refs     int
 }
@@ -267,7 +276,7 @@ func (x *index) useOf(h unit.Hash, f *fileEntry) {
 
 func (x *index) applyFile(h unit.Hash, e registry.Event, now time.Time) {
 	f := x.file(h)
-	f.modified, f.src, f.parsed, f.err = modified(e), e.Value, nil, nil
+	f.modified, f.src, f.parsed, f.runs, f.err = modified(e), e.Value, nil, nil, nil
 	delete(x.unused, h) // written again: its time starts anew
 	x.useOf(h, f)
 	for name := range x.lacking[h] {
@@ -306,11 +315,11 @@ func (x *index) applyObserved(m *machineEntry, u *unitEntry, e registry.Event) {
 	x.noteRefusal(m, u, o)
 }
 
-// options parses a unit's file, as far as that is needed, for this unit.
-func (x *index) options(u *unitEntry) (unit.Options, error) {
+// asksOf parses a unit's file, as far as that is needed, for this unit.
+func (x *index) asksOf(u *unitEntry) (asks, error) {
 	h := unit.Hash(u.rec.GetFile())
-	if u.optionsOf == h {
-		return u.options, nil
+	if u.asksOf == h {
+		return u.asks, nil
 	}
 	f := x.files[h]
 	if f == nil || f.modified == 0 {
@@ -318,20 +327,35 @@ func (x *index) options(u *unitEntry) (unit.Options, error) {
 			x.lacking[h] = map[unit.Name]bool{}
 		}
 		x.lacking[h][u.name] = true
-		return unit.Options{}, fmt.Errorf("its file %s is not in the registry; submit it again", h.Short())
+		return asks{}, fmt.Errorf("its file %s is not in the registry; submit it again", h.Short())
 	}
 	if f.parsed == nil && f.err == nil {
-		f.parsed, f.err = unit.Parse(string(u.name), f.src)
-		f.src = nil
+		f.parse(u.name)
 	}
 	if f.err != nil {
-		return unit.Options{}, f.err
+		return asks{}, f.err
 	}
 	options, err := f.parsed.Options(u.name)
-	if err == nil {
-		u.options, u.optionsOf = options, h
+	if err != nil {
+		return asks{}, err
 	}
-	return options, err
+	needs, err := f.runs.Resources(u.name)
+	if err != nil {
+		return asks{}, err
+	}
+	u.asks, u.asksOf = asks{options, needs, f.runs.Ports(u.name)}, h
+	return u.asks, nil
+}
+
+// parse parses a file, and renders it if need be. One that can't be rendered
+// asks for what it says itself: the machines will tell what is wrong with it.
+func (f *fileEntry) parse(name unit.Name) {
+	f.parsed, f.err = unit.Parse(string(name), f.src)
+	f.runs = f.parsed
+	if loaded, err := container.Load(name, f.src); err == nil {
+		f.runs = loaded.File
+	}
+	f.src = nil
 }
 
 // syncUnit brings the placement index up to what the registry has of a unit,
@@ -370,7 +394,7 @@ func (x *index) syncUnit(name unit.Name) {
 		_, there := is[id]
 		return !there
 	})
-	if freed || !slices.Equal(before.Options.Conflicts, after.Options.Conflicts) {
+	if freed || before.TakesUp(after) {
 		x.stirRivals(before, after)
 	}
 	if len(u.assigned) == 0 && len(u.observed) == 0 && u.modified == 0 && u.pended == 0 {
@@ -382,7 +406,7 @@ func (x *index) syncUnit(name unit.Name) {
 func (x *index) stirRivals(before, after placement.Unit) {
 	for name := range x.unplaced {
 		p := x.cluster.Unit(name)
-		if placement.Conflict(p, before) || placement.Conflict(p, after) {
+		if placement.InTheWay(p, before) || placement.InTheWay(p, after) {
 			x.dirty[name] = true
 		}
 	}
@@ -391,7 +415,7 @@ func (x *index) stirRivals(before, after placement.Unit) {
 // understand makes of a unit's records what placement has to know. What can't
 // be read leaves things as they were.
 func (x *index) understand(u *unitEntry, before placement.Unit) placement.Unit {
-	to := placement.Unit{Name: u.name, Options: before.Options}
+	to := placement.Unit{Name: u.name, Options: before.Options, Needs: before.Needs, Ports: before.Ports}
 	u.trouble = ""
 	switch {
 	case u.rec == nil && u.modified != 0:
@@ -403,13 +427,13 @@ func (x *index) understand(u *unitEntry, before placement.Unit) placement.Unit {
 		u.trouble = "it is a template; start an instance of it"
 		return to
 	}
-	options, err := x.options(u)
+	asks, err := x.asksOf(u)
 	if err != nil {
 		u.trouble = err.Error()
 		to.Wanted = before.Wanted
 		return to
 	}
-	to.Options, to.Wanted = options, true
+	to.Options, to.Needs, to.Ports, to.Wanted = asks.options, asks.needs, asks.ports, true
 	to.Systemd, to.Unfit = int(u.rec.NeedsSystemd), u.unfitNow()
 	for _, a := range u.assigned {
 		if a.Assignment != nil && a.Target != registry.Target_GONE && a.File != u.rec.File {

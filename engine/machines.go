@@ -148,9 +148,10 @@ func (x *index) judgeMachine(m *machineEntry, now time.Time) {
 		Metadata: registry.EffectiveMetadata(m.rec, m.settings),
 		Cordoned: m.settings.GetCordon(), Drained: m.settings.GetDrain(),
 		Systemd: m.rec.GetFacts()[registry.FactSystemd],
+		Memory:  m.rec.GetMemoryBytes(), CPU: 1000 * uint64(m.rec.GetCpus()),
 	}
 	if m.rec == nil || m.unreadable {
-		to.Metadata = m.known.Metadata
+		to.Metadata, to.Memory, to.CPU = m.known.Metadata, m.known.Memory, m.known.CPU
 	}
 	booted := m.living && m.alive.GetIncarnation() != m.boot
 	if booted {
@@ -185,7 +186,7 @@ func (x *index) dropMachine(m *machineEntry) {
 
 func equal(a, b placement.Machine) bool {
 	return a.Hostname == b.Hostname && a.State == b.State && a.Why == b.Why && a.Cordoned == b.Cordoned &&
-		a.Drained == b.Drained && a.Systemd == b.Systemd && maps.Equal(a.Metadata, b.Metadata)
+		a.Drained == b.Drained && a.Systemd == b.Systemd && a.Memory == b.Memory && a.CPU == b.CPU && maps.Equal(a.Metadata, b.Metadata)
 }
 
 func describe(m placement.Machine) string {

@@ -22,7 +22,7 @@
 //	MachineID=m1               this machine only: host name, or the beginning of its id
 //	MachineOf=db.service       where this unit is; patterns such as db@*.service will do
 //	Conflicts=web@*.service    never where one of these is, both ways
-//	Replaces=old.service       takes the machine of this one
+//	Replaces=old.service       takes the machine of this one, which goes elsewhere
 //	MachineMetadata=key=value  what the machine's metadata must be: see [ParseRequirements]
 //	Prefer=disk=ssd            the same, if it can be had
 //	Spread=rack                units of one template evenly over this metadata's values

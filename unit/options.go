@@ -54,10 +54,6 @@ const (
 // optionKeys are the keys of [X-Cluster].
 var optionKeys = []string{"Global", "MachineID", "MachineOf", "MachineMetadata", "Conflicts", "Replaces", "Fencing", "Spread", "Prefer", "Priority", "Requests"}
 
-// noEffectYet are the keys that are read and checked, and that no machine or
-// leader acts on in this version.
-var noEffectYet = []string{"Replaces", "Spread", "Prefer", "Priority", "Requests"}
-
 // wordsMax is how many words a key may have in all its lines.
 const wordsMax = 256
 
@@ -98,11 +94,6 @@ func (f *File) Options(n Name) (Options, error) {
 	r.combinations()
 	if len(r.errs) > 0 {
 		return Options{}, errors.Join(r.errs...)
-	}
-	for _, key := range noEffectYet {
-		if line, ok := r.lines[key]; ok {
-			r.warn(line, key+"= has no effect yet", "leave it out if the unit depends on it")
-		}
 	}
 	return r.Options, nil
 }

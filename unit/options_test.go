@@ -65,12 +65,8 @@ func TestOptions(t *testing.T) {
 			"disk>100, disk<1T, gpu exists, kernel>5.10, rack=a or rack=b or rack=c, region!=eu, zone!=z"},
 		{"a plain value keeps its signs", "web.service", "[X-Cluster]\nMachineMetadata=a=b<c=d in=x exists=y\n", "a=b<c=d, exists=y, in=x"},
 		{"MachineOf takes patterns", "web.service", "[X-Cluster]\nMachineOf=db@*.service cache\n", "with db@*.service cache.service"},
-		{"what has no effect yet says so", "web@1.service", "[X-Cluster]\nSpread=rack zone\nPrefer=disk=ssd\nPriority=-5\nRequests=cpu=0.5 Memory=512M tasks=10%\n",
-			"better disk=ssd, over rack zone, priority -5, needs cpu 500 memory 536870912 tasks 10%, " +
-				"web@1.service:2: Spread= has no effect yet; leave it out if the unit depends on it, " +
-				"web@1.service:3: Prefer= has no effect yet; leave it out if the unit depends on it, " +
-				"web@1.service:4: Priority= has no effect yet; leave it out if the unit depends on it, " +
-				"web@1.service:5: Requests= has no effect yet; leave it out if the unit depends on it"},
+		{"what makes a machine better, and what it must have left", "web@1.service", "[X-Cluster]\nSpread=rack zone\nPrefer=disk=ssd\nPriority=-5\nRequests=cpu=0.5 Memory=512M tasks=10%\n",
+			"better disk=ssd, over rack zone, priority -5, needs cpu 500 memory 536870912 tasks 10%"},
 		{"taken back, no warning", "web.service", "[X-Cluster]\nSpread=rack\nSpread=\nPrefer=a=b\nPrefer=\nPriority=3\nPriority=\nRequests=cpu=1\nRequests=\n", ""},
 		{"A24 unescaped specifiers", `a-b\x2dc@x-y\x20z.service`, "[X-Cluster]\nMachineMetadata=a=%P b=%I c=%J d=%j\n", `a=a/b-c, b=x/y z, c=b-c, d=b\x2dc`},
 		{"global", "web.service", "[X-Cluster]\nGlobal=True\nMachineMetadata=a=b\nConflicts=x\n", "global, not with x.service, a=b"},

@@ -58,19 +58,19 @@ func BenchmarkDecide(b *testing.B) {
 		b.Run(fmt.Sprintf("machines=%d/units=%d", machines, 100*machines), func(b *testing.B) {
 			c, names := fleet(b, machines, 100*machines)
 			next, refused := 0, 0
-			spent := -cpu(b)
+			spent := -computed(b)
 			b.ReportAllocs()
 			for b.Loop() {
 				if next == len(names) {
 					b.StopTimer()
-					spent += cpu(b)
+					spent += computed(b)
 					for _, name := range names {
 						for _, id := range c.PlacedOn(name) {
 							c.Take(id, name)
 						}
 					}
 					next = 0
-					spent -= cpu(b)
+					spent -= computed(b)
 					b.StartTimer()
 				}
 				batch := names[next:min(next+1000, len(names))]
@@ -79,7 +79,7 @@ func BenchmarkDecide(b *testing.B) {
 					refused += len(d.Refusals)
 				}
 			}
-			spent += cpu(b)
+			spent += computed(b)
 			if refused > 0 {
 				b.Fatalf("%d refusals", refused)
 			}
@@ -112,9 +112,9 @@ func BenchmarkIndexMemory(b *testing.B) {
 	}
 }
 
-// cpu is how long this process has been computing, its collector included. On a
+// computed is how long this process has been computing, its collector included. On a
 // machine that others use, too, it says more than a clock.
-func cpu(b *testing.B) time.Duration {
+func computed(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)

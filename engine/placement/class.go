@@ -18,15 +18,23 @@ type class struct {
 
 	conflicts []*pattern
 	peers     []*pattern
+	victims   []*pattern
+
+	needs      unit.Resources
+	needy      bool // it needs some
+	ports      []unit.Port
+	preference preference
 }
 
 // wants are the part of a Unit that makes its class.
 type wants struct {
 	options unit.Options
 	systemd int
+	needs   unit.Resources
+	ports   []unit.Port
 }
 
-func (u Unit) wants() wants { return wants{u.Options, u.Systemd} }
+func (u Unit) wants() wants { return wants{u.Options, u.Systemd, u.Needs, u.Ports} }
 
 // key tells classes apart. Line numbers and warnings don't.
 func (w wants) key(to []byte) []byte {
@@ -37,7 +45,15 @@ func (w wants) key(to []byte) []byte {
 	for _, list := range [][]string{o.MachineOf, o.Conflicts, o.Replaces, o.Spread} {
 		to = appendTexts(to, list)
 	}
-	return appendRequirements(appendRequirements(to, o.Requirements), o.Prefer)
+	to = appendRequirements(appendRequirements(to, o.Requirements), o.Prefer)
+	for _, r := range []unit.Resource{w.needs.Memory, w.needs.CPU, w.needs.Tasks} {
+		to = binary.AppendUvarint(binary.AppendUvarint(to, r.Amount), r.Share)
+	}
+	for _, p := range w.ports {
+		to = appendText(appendText(to, p.Protocol), p.Address)
+		to = appendInt(appendInt(to, int(p.Number)), int(p.Last))
+	}
+	return to
 }
 
 func flag(on bool) byte {
@@ -72,13 +88,17 @@ func (c *Cluster) classOf(w wants) *class {
 	c.buffer = w.key(c.buffer[:0])
 	k := c.classes[string(c.buffer)]
 	if k == nil {
-		k = &class{key: string(c.buffer), options: w.options, systemd: w.systemd}
+		k = &class{key: string(c.buffer), options: w.options, systemd: w.systemd, needs: w.needs, ports: w.ports}
+		k.needy = needy(w.needs)
 		k.mask = c.maskOf(k)
 		for _, text := range w.options.Conflicts {
 			k.conflicts = append(k.conflicts, c.conflicts.acquire(text))
 		}
 		for _, text := range w.options.MachineOf {
 			k.peers = append(k.peers, c.peers.acquire(text))
+		}
+		for _, text := range w.options.Replaces {
+			k.victims = append(k.victims, c.victims.acquire(text))
 		}
 		c.classes[k.key] = k
 	}
@@ -96,6 +116,9 @@ func (c *Cluster) release(k *class) {
 	}
 	for _, p := range k.peers {
 		c.peers.release(p)
+	}
+	for _, p := range k.victims {
+		c.victims.release(p)
 	}
 	if k.mask != nil {
 		if k.mask.refs--; k.mask.refs == 0 {

@@ -14,6 +14,10 @@ type Unit struct {
 	Options unit.Options
 	// Wanted units are to be placed; others take up room until they are gone.
 	Wanted bool
+	// Needs are what it takes of a machine's memory, CPUs and tasks, and Ports
+	// those that nothing else on its machine may have.
+	Needs unit.Resources
+	Ports []unit.Port
 	// Systemd is the oldest systemd that does for it; 0: any.
 	Systemd int
 	// Unfit is what systemds of these versions have against it.
@@ -32,7 +36,7 @@ type Place struct {
 }
 
 // relations is how many a Cluster has.
-const relations = 2
+const relations = 3
 
 // Cluster is the index. The zero value is not usable, New makes one.
 type Cluster struct {
@@ -44,7 +48,9 @@ type Cluster struct {
 	masks    map[string]*mask
 	taken    map[unit.Name]map[*machine]bool // machines that have a name for themselves
 
-	conflicts, peers relation
+	conflicts, peers, victims relation
+	replacing                 map[*member]bool // units with Replaces=
+	doors                     map[door]*tally
 
 	pass   int32      // of Plan
 	buffer []byte     // memory for keys
@@ -97,11 +103,14 @@ func New() *Cluster {
 		taken:     map[unit.Name]map[*machine]bool{},
 		conflicts: relate(0, true),
 		peers:     relate(1, false),
+		victims:   relate(2, false),
+		replacing: map[*member]bool{},
+		doors:     map[door]*tally{},
 	}
 }
 
 func (c *Cluster) relations() [relations]*relation {
-	return [...]*relation{&c.conflicts, &c.peers}
+	return [...]*relation{&c.conflicts, &c.peers, &c.victims}
 }
 
 // spots yields a unit's places, in no order.
@@ -167,6 +176,7 @@ func (c *Cluster) leave(u *member) {
 	if u.known || u.place.m != nil || u.more != nil && len(u.more.places) > 0 {
 		return
 	}
+	delete(c.replacing, u)
 	c.release(u.class)
 	f := u.family
 	last := f.members[len(f.members)-1]
@@ -202,6 +212,8 @@ func (c *Cluster) SetUnit(to Unit) {
 func (c *Cluster) reclass(u *member, k *class) {
 	for s := range u.spots() {
 		c.carry(u, *s, -1)
+		c.occupy(u, s.m, -1)
+		c.use(u, s.m, -1)
 	}
 	for _, p := range u.class.peers {
 		delete(p.followers, u)
@@ -214,8 +226,14 @@ func (c *Cluster) reclass(u *member, k *class) {
 		}
 		p.followers[u] = true
 	}
+	delete(c.replacing, u)
+	if len(k.victims) > 0 {
+		c.replacing[u] = true
+	}
 	for s := range u.spots() {
 		c.carry(u, *s, 1)
+		c.occupy(u, s.m, 1)
+		c.use(u, s.m, 1)
 	}
 }
 
@@ -286,6 +304,8 @@ func (c *Cluster) count(u *member, s spot, by int) {
 			c.load.put(s.m.slot, int32(s.m.load))
 		}
 	}
+	c.use(u, s.m, by)
+	c.occupy(u, s.m, by)
 	c.tally(u, s, by)
 }
 
@@ -296,6 +316,7 @@ func (c *Cluster) tally(u *member, s spot, by int) {
 		return
 	}
 	c.carry(u, s, by)
+	c.scatterAll(u, s, by)
 	var few [8]*pattern
 	for _, r := range c.relations() {
 		if s.leaving && !r.leaving || r.empty() {
@@ -315,6 +336,12 @@ func (c *Cluster) carry(u *member, s spot, by int) {
 		return
 	}
 	for _, p := range u.class.conflicts {
+		p.carrying.change(s.m.slot, by)
+	}
+	if s.leaving {
+		return
+	}
+	for _, p := range u.class.victims {
 		p.carrying.change(s.m.slot, by)
 	}
 }
@@ -378,7 +405,7 @@ func (c *Cluster) Unit(name unit.Name) Unit {
 		return Unit{Name: name}
 	}
 	k := u.class
-	to := Unit{Name: name, Options: k.options, Systemd: k.systemd, Wanted: u.wanted, Changed: u.changed}
+	to := Unit{Name: name, Options: k.options, Needs: k.needs, Ports: k.ports, Systemd: k.systemd, Wanted: u.wanted, Changed: u.changed}
 	if u.more != nil {
 		to.Unfit, to.Running = u.more.unfit, u.more.running
 	}
@@ -398,11 +425,21 @@ func (c *Cluster) Places(name unit.Name) map[registry.MachineID]Place {
 	return places
 }
 
-// Conflict says whether one of two units names the other in Conflicts=.
-func Conflict(a, b Unit) bool {
-	return a.Name != b.Name && (bars(a.Options, b.Name) || bars(b.Options, a.Name))
+// InTheWay says whether of two units one may keep the other off its machine:
+// by Conflicts=, Replaces=, ports, or because both use its resources.
+func InTheWay(a, b Unit) bool {
+	names := func(a, b Unit) bool {
+		means := func(p string) bool { return matches(p, b.Name) }
+		return slices.ContainsFunc(a.Options.Conflicts, means) || slices.ContainsFunc(a.Options.Replaces, means)
+	}
+	clashes := func(p unit.Port) bool { return slices.ContainsFunc(b.Ports, p.Clashes) }
+	return a.Name != b.Name && (names(a, b) || names(b, a) ||
+		needy(a.Needs) && needy(b.Needs) || slices.ContainsFunc(a.Ports, clashes))
 }
 
-func bars(o unit.Options, name unit.Name) bool {
-	return slices.ContainsFunc(o.Conflicts, func(p string) bool { return matches(p, name) })
+// TakesUp says whether to, the same unit as it is now, keeps others off its
+// machine in another way than u.
+func (u Unit) TakesUp(to Unit) bool {
+	return u.Needs != to.Needs || !slices.Equal(u.Ports, to.Ports) ||
+		!slices.Equal(u.Options.Conflicts, to.Options.Conflicts) || !slices.Equal(u.Options.Replaces, to.Options.Replaces)
 }

@@ -29,6 +29,9 @@ type Machine struct {
 	Cordoned bool   // takes no new units
 	Drained  bool   // takes no new units, and those it has move if they can
 	Systemd  string // the version of its systemd; empty: not known
+	Memory   uint64 // bytes; 0: not known, and then not counted
+	CPU      uint64 // thousandths; the same
+	Tasks    uint64 // the same
 }
 
 // machine is a machine with what is on it. One that has units but isn't
@@ -41,6 +44,9 @@ type machine struct {
 	units      []*member            // everything placed here, leaving or not
 	taken      map[unit.Name]string // names it has for itself, with their path
 	load       int                  // how many are placed and not leaving
+	whole      amounts              // what it has
+	used       amounts              // what is given away, also to those leaving
+	listening  []*member            // those that have ports
 }
 
 // table is the machines in the order of their ids, and what they have in
@@ -60,6 +66,7 @@ type table struct {
 	versions   map[string]*set // by version of systemd
 	hostnames  map[string]*set // by host name
 	load       levels          // by how many units they have
+	share      levels          // by how much of their scarcest resource is given away
 
 	// changed are the slots of machines whose facts changed since epoch began;
 	// masks take them in when they are next asked. A new epoch makes them all anew.
@@ -101,6 +108,7 @@ func (c *Cluster) SetMachine(to Machine) {
 	m := c.machine(to.ID)
 	c.note(m, false)
 	m.Machine, m.systemd, m.registered = to, registry.SystemdNumber(to.Systemd), true
+	c.resize(m)
 	c.note(m, true)
 }
 
@@ -115,6 +123,7 @@ func (c *Cluster) DropMachine(id registry.MachineID) {
 	c.untake(m)
 	m.registered = false
 	m.Machine = unregistered(id)
+	c.resize(m)
 	c.forget(m)
 }
 
@@ -164,11 +173,12 @@ func (t *table) note(m *machine, in bool) {
 			delete(t.metadata, key)
 		}
 	}
-	level := int32(-1)
+	load, share := int32(-1), int32(-1)
 	if in {
-		level = int32(m.load)
+		load, share = int32(m.load), m.share()
 	}
-	t.load.put(m.slot, level)
+	t.load.put(m.slot, load)
+	t.share.put(m.slot, share)
 }
 
 func noteIn(sets map[string]*set, value string, slot int32, in bool) {
@@ -223,6 +233,7 @@ func (c *Cluster) seat() {
 		c.note(m, true)
 		for _, u := range m.units {
 			c.tally(u, *u.on(m), 1)
+			c.openDoors(u, m, 1)
 		}
 	}
 }
@@ -250,6 +261,9 @@ func (c *Cluster) makeRoom(joining []*machine) {
 	}
 	c.bySlot = all
 	c.table.move(to)
+	for _, t := range c.doors {
+		t.move(to)
+	}
 	for _, r := range c.relations() {
 		r.move(to)
 	}
@@ -275,6 +289,7 @@ func (t *table) move(to []int32) {
 		}
 	}
 	t.load.move(to)
+	t.share.move(to)
 	t.changed = nil
 	t.epoch++
 }

@@ -16,7 +16,7 @@ import (
 // moves, they are decided too, though they were not asked for. Names that are
 // not known to the cluster are left out.
 func (c *oracle) Plan(names []unit.Name) []Decision {
-	p := oplanning{cluster: c, done: map[unit.Name]bool{}, queue: c.inOrder(names)}
+	p := oplanning{cluster: c, done: map[unit.Name]bool{}, was: map[unit.Name]map[registry.MachineID]Place{}, times: map[unit.Name]int{}, queue: c.inOrder(names)}
 	for i := 0; i < len(p.queue); i++ {
 		p.decide(p.queue[i])
 	}
@@ -30,6 +30,10 @@ func (c *oracle) inOrder(names []unit.Name) []unit.Name {
 	for _, name := range sorted {
 		asked[name] = true
 	}
+	slices.SortStableFunc(sorted, func(a, b unit.Name) int {
+		x, y := c.Unit(a).Options, c.Unit(b).Options
+		return cmp.Or(cmp.Compare(flag(len(y.Replaces) > 0), flag(len(x.Replaces) > 0)), cmp.Compare(y.Priority, x.Priority))
+	})
 	ordered := make([]unit.Name, 0, len(sorted))
 	var visit func(name unit.Name)
 	visit = func(name unit.Name) {
@@ -62,6 +66,8 @@ type oplanning struct {
 	cluster   *oracle
 	queue     []unit.Name
 	done      map[unit.Name]bool
+	was       map[unit.Name]map[registry.MachineID]Place
+	times     map[unit.Name]int
 	decisions []Decision
 }
 
@@ -71,6 +77,9 @@ func (p *oplanning) decide(name unit.Name) {
 		return
 	}
 	p.done[name] = true
+	if _, ok := p.was[name]; !ok {
+		p.was[name] = p.cluster.Places(name)
+	}
 	var d Decision
 	before := u.placed()
 	switch {
@@ -86,6 +95,9 @@ func (p *oplanning) decide(name unit.Name) {
 	p.decisions = append(p.decisions, d)
 	if !slices.Equal(before, d.On) {
 		p.queue = append(p.queue, p.cluster.Followers(name)...)
+	}
+	if len(u.Options.Replaces) > 0 {
+		p.again(u, d.On)
 	}
 }
 
@@ -195,6 +207,9 @@ func (c *oracle) keepOrMove(u *omember, id registry.MachineID) Decision {
 		reason, keeps = c.name(id)+" "+p.detail, KeepsOld(p.rule)
 	}
 	to, refused := c.choose(u, m)
+	if to == nil {
+		to, _ = c.takeOver(u, m)
+	}
 	switch {
 	case to != nil:
 		return Decision{On: []registry.MachineID{to.ID}, Off: []registry.MachineID{id}, Reason: reason}
@@ -221,11 +236,14 @@ func (c *oracle) fresh(u *omember) Decision {
 	if len(last) > 0 {
 		return Decision{On: []registry.MachineID{slices.Min(last)}, Reason: "it was there last"}
 	}
+	if to, victim := c.takeOver(u, nil); to != nil {
+		return Decision{On: []registry.MachineID{to.ID}, Reason: "it takes the place of " + string(victim.Name)}
+	}
 	to, refused := c.choose(u, nil)
 	if to == nil {
 		return Decision{Refusals: refused}
 	}
-	return Decision{On: []registry.MachineID{to.ID}, Reason: "least loaded of those that fit"}
+	return Decision{On: []registry.MachineID{to.ID}, Reason: c.reason(u)}
 }
 
 // choose returns the best machine other than not, or why there is none. A
@@ -234,7 +252,15 @@ func (c *oracle) choose(u *omember, not *omachine) (*omachine, []Refusal) {
 	followers := c.Followers(u.Name)
 	var best *omachine
 	left := 0 // how many followers would be left behind
-	for _, m := range c.candidates(u) {
+	var better func(a, b *omachine) int
+	ranks := map[*omachine][]int{}
+	better = func(a, b *omachine) int { return cmp.Or(slices.Compare(ranks[a], ranks[b]), oByLoad(a, b)) }
+	all := slices.Clone(c.candidates(u))
+	for _, m := range all {
+		ranks[m] = c.rank(u, m)
+	}
+	slices.SortFunc(all, better)
+	for _, m := range all {
 		if m == not || len(c.refuse(u, m, true)) > 0 {
 			continue
 		}
@@ -278,11 +304,28 @@ func (c *oracle) candidates(u *omember) []*omachine {
 // leftBehind counts the followers of u that could not go with it to m.
 func (c *oracle) leftBehind(u *omember, followers []unit.Name, m *omachine) int {
 	n := 0
+	used := c.used(m)
+	if _, on := m.units[u.Name]; !on {
+		for i, n := range oNeed(u, m) {
+			used[i] += n
+		}
+	}
 	for _, name := range followers {
 		f := c.units[name]
 		k := &checks{first: true}
 		ok := f.Options.Global || c.machineID(k, f, m, false) && c.metadata(k, f, m) &&
-			c.conflicts(k, f, m) && c.taken(k, f, m) && c.suits(k, f, m)
+			c.conflicts(k, f, m) && c.room(k, f, m) && c.ports(k, f, m)
+		if _, on := m.units[f.Name]; ok && !on && !f.Options.Global {
+			for i, n := range oNeed(f, m) {
+				ok = ok && (n == 0 || wholeOf(m.Machine)[i] == 0 || used[i]+n <= wholeOf(m.Machine)[i])
+			}
+			if ok {
+				for i, n := range oNeed(f, m) {
+					used[i] += n
+				}
+			}
+		}
+		ok = ok && (f.Options.Global || c.taken(k, f, m) && c.suits(k, f, m))
 		if !ok {
 			n++
 		}
@@ -321,7 +364,7 @@ func (r *orefusals) list() []Refusal {
 		return cmp.Or(-cmp.Compare(len(a.Machines), len(b.Machines)),
 			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Detail, b.Detail))
 	})
-	return r.said
+	return oMerge(r.said)
 }
 
 // Explain puts orefusals in words.
@@ -350,7 +393,10 @@ func (c *oracle) list(ids []registry.MachineID) string {
 
 // refuse says what keeps u off m as a machine to go to.
 func (c *oracle) refuse(u *omember, m *omachine, first bool) []problem {
-	k := &checks{first: first}
+	return c.refuseBy(&checks{first: first}, u, m)
+}
+
+func (c *oracle) refuseBy(k *checks, u *omember, m *omachine) []problem {
 	if m.State != Ready {
 		return []problem{{RuleState, m.Why}}
 	}
@@ -360,11 +406,12 @@ func (c *oracle) refuse(u *omember, m *omachine, first bool) []problem {
 	case m.Cordoned:
 		k.add(RuleCordon, "is cordoned")
 	}
-	if first && len(k.found) > 0 {
+	if k.first && len(k.found) > 0 {
 		return k.found
 	}
 	_ = c.machineID(k, u, m, false) && c.metadata(k, u, m) && c.machineOf(k, u, m) &&
-		c.conflicts(k, u, m) && c.taken(k, u, m) && c.suits(k, u, m)
+		c.conflicts(k, u, m) &&
+		c.room(k, u, m) && c.ports(k, u, m) && c.resources(k, u, m) && c.taken(k, u, m) && c.suits(k, u, m)
 	return k.found
 }
 
@@ -373,7 +420,7 @@ func (c *oracle) refuse(u *omember, m *omachine, first bool) []problem {
 func (c *oracle) expel(u *omember, m *omachine) []problem {
 	k := &checks{first: true}
 	_ = c.machineID(k, u, m, true) && c.metadata(k, u, m) && c.peersElsewhere(k, u, m) &&
-		c.yields(k, u, m) && c.taken(k, u, m) && c.suits(k, u, m)
+		c.yields(k, u, m) && c.ousted(k, u, m) && c.portsYield(k, u, m) && c.taken(k, u, m) && c.suits(k, u, m)
 	return k.found
 }
 
@@ -491,6 +538,9 @@ func (c *oracle) circle(peer string, u *omember) bool {
 // conflicts looks at all that is on m, also what is leaving: it may still run.
 func (c *oracle) conflicts(k *checks, u *omember, m *omachine) bool {
 	for _, name := range c.rivals(u, m) {
+		if k.over && c.ousts(u, c.units[name]) {
+			continue
+		}
 		detail := "runs the conflicting " + string(name)
 		if m.units[name] {
 			detail = "is still stopping the conflicting " + string(name)
@@ -522,7 +572,13 @@ func (c *oracle) first(a, b *omember, on registry.MachineID) bool {
 	if a.Changed != b.Changed {
 		return b.Changed
 	}
-	if x, y := a.places[on].Since, b.places[on].Since; x != y {
+	since := func(u *omember) registry.Revision {
+		if p, ok := u.places[on]; ok {
+			return p.Since
+		}
+		return newest
+	}
+	if x, y := since(a), since(b); x != y {
 		return x < y
 	}
 	return a.Name < b.Name

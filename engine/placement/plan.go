@@ -28,7 +28,7 @@ type Decision struct {
 func (c *Cluster) Plan(names []unit.Name) []Decision {
 	c.settle()
 	c.pass++
-	p := planning{cluster: c, queue: c.inOrder(names)}
+	p := planning{cluster: c, queue: c.inOrder(names), was: map[*member]before{}}
 	p.decisions = make([]Decision, 0, len(p.queue))
 	for i := 0; i < len(p.queue); i++ {
 		p.decide(p.queue[i])
@@ -36,7 +36,7 @@ func (c *Cluster) Plan(names []unit.Name) []Decision {
 	return p.decisions
 }
 
-// inOrder returns units sorted by name, each after those that its MachineOf= names.
+// inOrder returns units by rank, then name, but each after those that its MachineOf= names.
 func (c *Cluster) inOrder(names []unit.Name) []*member {
 	if !slices.IsSorted(names) {
 		names = slices.Sorted(slices.Values(names))
@@ -48,6 +48,9 @@ func (c *Cluster) inOrder(names []unit.Name) []*member {
 			sorted = append(sorted, u)
 			follow = follow || len(u.class.peers) > 0
 		}
+	}
+	if !slices.IsSortedFunc(sorted, byRank) {
+		slices.SortStableFunc(sorted, byRank)
 	}
 	if !follow {
 		return sorted
@@ -82,12 +85,20 @@ func (c *Cluster) inOrder(names []unit.Name) []*member {
 	return ordered
 }
 
+// byRank puts first those that replace others, so that these are placed but
+// once, then those with the higher Priority=.
+func byRank(a, b *member) int {
+	return cmp.Or(cmp.Compare(flag(len(b.class.victims) > 0), flag(len(a.class.victims) > 0)),
+		cmp.Compare(b.class.options.Priority, a.class.options.Priority))
+}
+
 type planning struct {
 	cluster   *Cluster
 	queue     []*member
 	decisions []Decision
 	before    []*machine           // memory for what the unit at hand is on
 	ids       []registry.MachineID // memory for On and Off
+	was       map[*member]before   // where units were; only where some replace others
 }
 
 // verdict is a decision in the making.
@@ -99,12 +110,15 @@ type verdict struct {
 
 func (p *planning) decide(u *member) {
 	c := p.cluster
-	if u.decided == c.pass {
+	if u.decided == c.pass || !u.known {
 		return
 	}
 	u.decided = c.pass
 	var v verdict
 	p.before = u.placed(p.before[:0])
+	if _, ok := p.was[u]; !ok && !c.victims.empty() {
+		p.was[u] = before{places: c.Places(u.name)}
+	}
 	switch {
 	case !u.wanted:
 		v.off = p.before
@@ -121,6 +135,9 @@ func (p *planning) decide(u *member) {
 		for _, name := range c.Followers(u.name) {
 			p.queue = append(p.queue, c.units.get(name))
 		}
+	}
+	if len(u.class.victims) > 0 {
+		p.again(u, v.on)
 	}
 }
 
@@ -252,6 +269,9 @@ func (c *Cluster) keepOrMove(u *member, here []*machine) verdict {
 		reason, keeps = c.name(m)+" "+p.detail, KeepsOld(p.rule)
 	}
 	to, refused := c.choose(u, m)
+	if to == nil {
+		to, _ = c.takeOver(u, m)
+	}
 	switch {
 	case to != nil:
 		return verdict{on: c.just(to), off: slices.Clone(here), reason: reason}
@@ -286,9 +306,28 @@ func (c *Cluster) fresh(u *member) verdict {
 	if last != nil {
 		return verdict{on: c.just(last), reason: "it was there last"}
 	}
+	if to, victim := c.takeOver(u, nil); to != nil {
+		return verdict{on: c.just(to), reason: "it takes the place of " + string(victim.name)}
+	}
 	to, refused := c.choose(u, nil)
 	if to == nil {
 		return verdict{refusals: refused}
 	}
-	return verdict{on: c.just(to), reason: "least loaded of those that fit"}
+	return verdict{on: c.just(to), reason: c.reason(u)}
+}
+
+// reason says by what a machine was chosen among those that fit.
+func (c *Cluster) reason(u *member) string {
+	o := &u.class.options
+	switch {
+	case len(o.Prefer) > 0 && len(o.Spread) > 0:
+		return "best by Prefer= and Spread= of those that fit"
+	case len(o.Prefer) > 0:
+		return "best by Prefer= of those that fit"
+	case len(o.Spread) > 0:
+		return "best by Spread= of those that fit"
+	case u.class.needy:
+		return "has most left of those that fit"
+	}
+	return "least loaded of those that fit"
 }

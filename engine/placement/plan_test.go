@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -39,6 +40,10 @@ func machineOf(t testing.TB, id string, words []string) Machine {
 	m := Machine{ID: registry.MachineID(id), Hostname: id, Metadata: map[string]string{"hostname": id}}
 	for _, w := range words {
 		switch key, value, pair := strings.Cut(w, "="); {
+		case key == "GiB":
+			m.Memory = number(t, value) << 30
+		case key == "cpus":
+			m.CPU = number(t, value) * 1000
 		case pair:
 			m.Metadata[key] = value
 		case w == "cordoned":
@@ -80,6 +85,27 @@ func addUnit(t testing.TB, c *Cluster, since registry.Revision, name string, wor
 			u.Options.MachineID = arg
 		case "needs":
 			needs = append(needs, arg)
+		case "prefers":
+			more, err := unit.ParseRequirements(arg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.Options.Prefer = append(u.Options.Prefer, more...)
+		case "over":
+			u.Options.Spread = append(u.Options.Spread, arg)
+		case "replaces":
+			u.Options.Replaces = append(u.Options.Replaces, arg)
+		case "priority":
+			u.Options.Priority = int(number(t, arg))
+		case "MiB":
+			u.Needs.Memory.Amount = number(t, arg) << 20
+		case "percent":
+			u.Needs.Memory.Share = number(t, arg) * 100
+		case "mCPU":
+			u.Needs.CPU.Amount = number(t, arg)
+		case "port":
+			n := uint16(number(t, arg))
+			u.Ports = append(u.Ports, unit.Port{Protocol: "tcp", Number: n, Last: n})
 		case "global", "changed", "unwanted":
 			u.Options.Global = u.Options.Global || words[0] == "global"
 			u.Changed = u.Changed || words[0] == "changed"
@@ -99,6 +125,14 @@ func addUnit(t testing.TB, c *Cluster, since registry.Revision, name string, wor
 	for id, p := range places {
 		c.Put(registry.MachineID(id), u.Name, p)
 	}
+}
+
+func number(t testing.TB, word string) uint64 {
+	n, err := strconv.ParseUint(word, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // tell puts decisions in words, one a line; units that stay are left out.

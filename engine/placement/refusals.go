@@ -47,6 +47,7 @@ func (c *Cluster) refusals(u *member) []Refusal {
 	}
 	r.peers()
 	r.rivals()
+	r.machines()
 	for m := range c.taken[u.name] {
 		r.one(RuleNameTaken, "has the name for itself in "+m.taken[u.name], m)
 	}
@@ -173,6 +174,54 @@ func (r *refusals) rivals() {
 	}
 	for _, p := range matched {
 		r.both(p, &p.carrying.set, &all)
+	}
+}
+
+// machines says what other machines' units and sizes have against u, machine
+// by machine.
+func (r *refusals) machines() {
+	c, u := r.c, r.u
+	var lacking [resources][]lacker
+	for slot := range r.ready.all() {
+		m := c.bySlot[slot]
+		k := &checks{}
+		c.roomMade(k, u, m)
+		c.portsFree(k, u, m)
+		for _, p := range k.found {
+			r.one(p.rule, p.detail, m)
+		}
+		for _, l := range c.lacks(u, m, amounts{}) {
+			lacking[l.resource] = append(lacking[l.resource], lacker{l, m})
+		}
+	}
+	for _, list := range lacking {
+		r.lack(list)
+	}
+}
+
+// lacker is a machine that lacks a resource.
+type lacker struct {
+	lack
+	m *machine
+}
+
+// lack says that some machines have too little of a resource: how much each
+// has, unless that would be many lines.
+func (r *refusals) lack(list []lacker) {
+	said := map[string]bool{}
+	most := lack{}
+	for _, l := range list {
+		said[l.String()] = true
+		if l.free >= most.free {
+			most = l.lack
+		}
+	}
+	for _, l := range list {
+		text := l.String()
+		if len(said) > namesMax {
+			text = "has at most " + strings.TrimPrefix(most.String(), "has ")
+		}
+		r.one(RuleResources, text, l.m)
 	}
 }
 

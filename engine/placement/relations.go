@@ -90,6 +90,7 @@ type family struct {
 	members  []*member
 	globs    [relations][]*pattern
 	versions [relations]int
+	spreads  map[string]*spread
 }
 
 func (r *relation) empty() bool { return len(r.named) == 0 && len(r.globs) == 0 }
@@ -125,7 +126,7 @@ func (r *relation) acquire(text string) *pattern {
 	}
 	if p == nil {
 		p = &pattern{text: text, fresh: true}
-		p.matching.long, p.carrying.long = r.leaving, r.leaving
+		p.matching.long, p.carrying.long = r.index != 1, r.index != 1 // peers are searched among
 		r.insert(p)
 		r.fresh = append(r.fresh, p)
 	}

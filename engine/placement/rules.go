@@ -21,6 +21,9 @@ const (
 	RuleNameTaken = registry.RuleNameTaken
 	RuleUnfit     = registry.RuleUnfit
 	RuleSystemd   = "systemd"
+	RuleReplaces  = "replaces"
+	RulePorts     = "ports"
+	RuleResources = "resources"
 )
 
 // KeepsOld says whether a rule is about what a unit's file asks of systemd. A
@@ -35,6 +38,7 @@ type problem struct{ rule, detail string }
 // first thing found.
 type checks struct {
 	first bool
+	over  bool // as if those that the unit ousts were gone
 	found []problem
 }
 
@@ -46,7 +50,10 @@ func (k *checks) add(rule, detail string) bool {
 
 // refuse says what keeps u off m as a machine to go to.
 func (c *Cluster) refuse(u *member, m *machine, first bool) []problem {
-	k := &checks{first: first}
+	return c.refuseBy(&checks{first: first}, u, m)
+}
+
+func (c *Cluster) refuseBy(k *checks, u *member, m *machine) []problem {
 	if m.State != Ready {
 		return []problem{{RuleState, m.Why}}
 	}
@@ -56,20 +63,22 @@ func (c *Cluster) refuse(u *member, m *machine, first bool) []problem {
 	case m.Cordoned:
 		k.add(RuleCordon, "is cordoned")
 	}
-	if first && len(k.found) > 0 {
+	if k.first && len(k.found) > 0 {
 		return k.found
 	}
-	_ = c.machineID(k, u, m, false) && c.metadata(k, u, m) && c.machineOf(k, u, m) &&
-		c.conflicting(k, u, m) && c.nameTaken(k, u, m) && c.suits(k, u, m)
+	_ = c.machineID(k, u, m, false) && c.meets(k, u, m) && c.machineOf(k, u, m) &&
+		c.conflicting(k, u, m) &&
+		c.roomMade(k, u, m) && c.portsFree(k, u, m) && c.suffices(k, u, m) && c.nameTaken(k, u, m) && c.suits(k, u, m)
 	return k.found
 }
 
 // expel says what keeps u from staying on m. Less does than from coming there:
-// neither a cordon, nor a peer that is placed nowhere, nor what is on its way out.
+// neither a cordon, nor a peer that is placed nowhere, nor what is on its way
+// out. Nor does want of memory: units are not moved because of sums.
 func (c *Cluster) expel(u *member, m *machine) []problem {
 	k := &checks{first: true}
-	_ = c.machineID(k, u, m, true) && c.metadata(k, u, m) && c.peersElsewhere(k, u, m) &&
-		c.yields(k, u, m) && c.nameTaken(k, u, m) && c.suits(k, u, m)
+	_ = c.machineID(k, u, m, true) && c.meets(k, u, m) && c.peersElsewhere(k, u, m) &&
+		c.yields(k, u, m) && c.ousted(k, u, m) && c.portsYield(k, u, m) && c.nameTaken(k, u, m) && c.suits(k, u, m)
 	return k.found
 }
 
@@ -84,7 +93,7 @@ func (c *Cluster) machineID(k *checks, u *member, m *machine, stays bool) bool {
 	return k.add(RuleMachineID, "is not MachineID="+pin)
 }
 
-func (c *Cluster) metadata(k *checks, u *member, m *machine) bool {
+func (c *Cluster) meets(k *checks, u *member, m *machine) bool {
 	for _, r := range u.class.options.Requirements {
 		if lacks := r.Lacks(m.Metadata); lacks != "" && !k.add(RuleMetadata, lacks) {
 			return false
@@ -166,6 +175,9 @@ func (c *Cluster) circle(peer *pattern, u *member) bool {
 // conflicts looks at all that is on m, also what is leaving: it may still run.
 func (c *Cluster) conflicting(k *checks, u *member, m *machine) bool {
 	for _, rival := range c.rivals(u, m) {
+		if k.over && c.ousts(u, rival) {
+			continue
+		}
 		detail := "runs the conflicting " + string(rival.name)
 		if rival.on(m).leaving {
 			detail = "is still stopping the conflicting " + string(rival.name)
@@ -202,12 +214,13 @@ func first(a, b *member, on *machine) bool {
 	return a.name < b.name
 }
 
-// since is when a unit came to a machine; 0 when it only runs there.
+// since is when a unit came to a machine. One that only runs there comes now:
+// were it adopted as the oldest, it would have to go in the next pass.
 func (u *member) since(m *machine) registry.Revision {
 	if s := u.on(m); s != nil {
 		return s.since
 	}
-	return 0
+	return newest
 }
 
 // rivals returns the units on m that conflict with u, sorted.
@@ -221,9 +234,11 @@ func (c *Cluster) rivals(u *member, m *machine) []*member {
 			found = append(found, other)
 		}
 	}
-	slices.SortFunc(found, func(a, b *member) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(found, byName)
 	return found
 }
+
+func byName(a, b *member) int { return cmp.Compare(a.name, b.name) }
 
 func conflict(a, b *member) bool {
 	names := func(a, b *member) bool {
@@ -247,6 +262,55 @@ func (c *Cluster) hasRivals(u *member, m *machine) bool {
 		}
 	}
 	return false
+}
+
+func (c *Cluster) portsFree(k *checks, u *member, m *machine) bool {
+	for _, taken := range c.portsTaken(u, m) {
+		if k.over && c.ousts(u, taken.by) {
+			continue
+		}
+		if !k.add(RulePorts, taken.String()) {
+			return false
+		}
+	}
+	return true
+}
+
+// portsYield says that u has to go because another has its port, and is there
+// to stay, as in a conflict.
+func (c *Cluster) portsYield(k *checks, u *member, m *machine) bool {
+	for _, taken := range c.portsTaken(u, m) {
+		if s := taken.by.on(m); s.leaving || c.ousts(u, taken.by) || first(u, taken.by, m) {
+			continue
+		}
+		if !k.add(RulePorts, taken.String()) {
+			return false
+		}
+	}
+	return true
+}
+
+// suffices looks at what is left of m's memory, CPUs and tasks.
+func (c *Cluster) suffices(k *checks, u *member, m *machine) bool {
+	if !u.class.needy {
+		return true
+	}
+	var gone amounts
+	if k.over {
+		for _, other := range c.apart(u, m) {
+			if c.ousts(u, other) {
+				for i, n := range other.class.need(m) {
+					gone[i] += n
+				}
+			}
+		}
+	}
+	for _, l := range c.lacks(u, m, gone) {
+		if !k.add(RuleResources, l.String()) {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *Cluster) nameTaken(k *checks, u *member, m *machine) bool {

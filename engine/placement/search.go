@@ -22,11 +22,12 @@ type search struct {
 	bar  []*set  // others
 	own  []int32 // where the unit is, to be looked at by the rules
 	fits []int32 // those of them that suit
+	over []*set  // the rungs it stands on; they are in in, list or also, too
 }
 
 // start gathers the sets. It is false when no machine can be it.
 func (s *search) start(c *Cluster, u *member, not *machine) bool {
-	*s = search{c: c, u: u, not: not, in: s.in[:0], also: s.also[:0], out: s.out[:0], bar: s.bar[:0], own: s.own[:0], fits: s.fits[:0]}
+	*s = search{c: c, u: u, not: not, in: s.in[:0], also: s.also[:0], out: s.out[:0], bar: s.bar[:0], own: s.own[:0], fits: s.fits[:0], over: s.over[:0]}
 	for spot := range u.spots() {
 		s.own = append(s.own, spot.m.slot)
 	}
@@ -61,18 +62,62 @@ func (s *search) start(c *Cluster, u *member, not *machine) bool {
 	return true
 }
 
+// withoutRivals keeps away from those that conflict with the unit, replace it,
+// are replaced by it, or have its ports.
 func (s *search) withoutRivals() {
-	c := s.c
-	if c.conflicts.empty() {
-		return
-	}
-	for _, p := range s.u.class.conflicts {
-		s.without(&p.matching.set)
-	}
+	c, k := s.c, s.u.class
 	var few [8]*pattern
-	for _, p := range c.conflicts.of(s.u, few[:0]) {
-		s.without(&p.carrying.set)
+	if !c.conflicts.empty() {
+		for _, p := range k.conflicts {
+			s.without(&p.matching.set)
+		}
+		for _, p := range c.conflicts.of(s.u, few[:0]) {
+			s.without(&p.carrying.set)
+		}
 	}
+	if !c.victims.empty() {
+		for _, p := range k.victims {
+			s.without(&p.matching.set)
+		}
+		for _, p := range c.victims.of(s.u, few[:0]) {
+			s.without(&p.carrying.set)
+		}
+	}
+	for _, p := range k.ports {
+		if d, ok := simplePort(p); ok && c.doors[d] != nil {
+			s.without(&c.doors[d].set)
+		}
+	}
+}
+
+// climb visits the machines that suit, those on the better rungs of the first
+// ladder first, then by the next.
+func (s *search) climb(ladders [][]*set, visit func(m *machine) bool) bool {
+	if len(ladders) == 0 {
+		return s.each(visit)
+	}
+	for _, rung := range ladders[0] {
+		if rung.n == 0 {
+			continue
+		}
+		in, list, also, over := s.in, s.list, s.also, s.over
+		s.within(rung)
+		s.over = append(s.over, rung)
+		if s.climb(ladders[1:], visit) {
+			return true
+		}
+		s.in, s.list, s.also, s.over = in, list, also, over
+	}
+	return false
+}
+
+func (s *search) onRungs(slot int32) bool {
+	for _, rung := range s.over {
+		if !rung.has(slot) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *search) within(x *set) {
@@ -104,6 +149,29 @@ func (s *search) each(visit func(m *machine) bool) bool {
 	if s.list != nil {
 		return s.eachOf(s.list, visit)
 	}
+	if !s.u.class.needy {
+		return s.byLoad(visit)
+	}
+	share := &s.c.share
+	for level := share.lowest(); level < len(share.at); level++ {
+		switch at := share.at[level]; {
+		case at.n == 0:
+		case at.n <= fewMax:
+			if s.eachOf(at, visit) {
+				return true
+			}
+		default:
+			s.in, s.over = append(s.in, at), append(s.over, at)
+			if s.byLoad(visit) {
+				return true
+			}
+			s.in, s.over = s.in[:len(s.in)-1], s.over[:len(s.over)-1]
+		}
+	}
+	return false
+}
+
+func (s *search) byLoad(visit func(m *machine) bool) bool {
 	load := &s.c.load
 	for level := load.lowest(); level < len(load.at); level++ {
 		if load.at[level].n > 0 && s.eachAt(load.at[level], visit) {
@@ -122,9 +190,15 @@ func (s *search) eachOf(few *set, visit func(m *machine) bool) bool {
 		}
 	}
 	for _, slot := range s.fits {
-		found = append(found, s.c.bySlot[slot])
+		if s.onRungs(slot) && (few == s.list || few.has(slot)) {
+			found = append(found, s.c.bySlot[slot])
+		}
 	}
-	slices.SortFunc(found, byLoad)
+	order := byLoad
+	if s.u.class.needy {
+		order = byShare
+	}
+	slices.SortFunc(found, order)
 	return slices.ContainsFunc(found, visit)
 }
 
@@ -154,7 +228,11 @@ func (s *search) free(slot int32) bool {
 			return false
 		}
 	}
-	return !slices.Contains(s.own, slot)
+	if slices.Contains(s.own, slot) {
+		return false
+	}
+	k, m := s.u.class, s.c.bySlot[slot]
+	return (len(k.ports) == 0 || len(s.c.portsTaken(s.u, m)) == 0) && len(s.c.lacks(s.u, m, amounts{})) == 0
 }
 
 // eachAt visits those at one level that suit.
@@ -164,7 +242,7 @@ func (s *search) eachAt(level *set, visit func(m *machine) bool) bool {
 		for len(fits) > 0 && fits[0] < slot {
 			fit := fits[0]
 			fits = fits[1:]
-			if level.has(fit) && visit(s.c.bySlot[fit]) {
+			if level.has(fit) && s.onRungs(fit) && visit(s.c.bySlot[fit]) {
 				return true
 			}
 		}
@@ -199,19 +277,32 @@ func byLoad(a, b *machine) int {
 	return cmp.Or(cmp.Compare(a.load, b.load), cmp.Compare(a.slot, b.slot))
 }
 
+// byShare orders them by how much of their scarcest resource is given away.
+func byShare(a, b *machine) int {
+	return cmp.Or(cmp.Compare(a.share(), b.share()), byLoad(a, b))
+}
+
 // choose returns the best machine other than not, or why there is none. A
 // machine where the unit's followers fit, too, is better than any other.
 func (c *Cluster) choose(u *member, not *machine) (*machine, []Refusal) {
 	followers := c.Followers(u.name)
 	var best *machine
 	left := 0 // how many followers would be left behind
+	placed := u.placed(nil)
+	if len(placed) > 0 {
+		c.ladders(u) // what they count is up to date now, and can be changed
+	}
+	for _, m := range placed {
+		c.scatterAll(u, *u.on(m), -1) // it doesn't crowd itself
+		defer c.scatterAll(u, *u.on(m), 1)
+	}
 	s := &c.search
 	if s.start(c, u, not) {
-		s.each(func(m *machine) bool {
+		s.climb(c.ladders(u), func(m *machine) bool {
 			if m == not {
 				return false
 			}
-			if n := c.leftBehind(followers, m); best == nil || n < left {
+			if n := c.leftBehind(u, followers, m); best == nil || n < left {
 				best, left = m, n
 			}
 			return left == 0
@@ -224,13 +315,19 @@ func (c *Cluster) choose(u *member, not *machine) (*machine, []Refusal) {
 }
 
 // leftBehind counts the followers that could not go to m.
-func (c *Cluster) leftBehind(followers []unit.Name, m *machine) int {
+func (c *Cluster) leftBehind(u *member, followers []unit.Name, m *machine) int {
+	if len(followers) == 0 {
+		return 0
+	}
 	n := 0
+	free := m.left()
+	free.give(u, m)
 	for _, name := range followers {
 		f := c.units.get(name)
 		k := &checks{first: true}
-		ok := f.class.options.Global || c.machineID(k, f, m, false) && c.metadata(k, f, m) &&
-			c.conflicting(k, f, m) && c.nameTaken(k, f, m) && c.suits(k, f, m)
+		ok := f.class.options.Global || c.machineID(k, f, m, false) && c.meets(k, f, m) &&
+			c.conflicting(k, f, m) && c.roomMade(k, f, m) && c.portsFree(k, f, m) && free.give(f, m) &&
+			c.nameTaken(k, f, m) && c.suits(k, f, m)
 		if !ok {
 			n++
 		}

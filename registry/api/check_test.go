@@ -39,8 +39,8 @@ func TestFilesAreChecked(t *testing.T) {
 		{"a container's", "[Container]\nImage=a\nPorts=80\n",
 			"exit 2: web.service:3: [Container] has no key Ports=; did you mean PublishPort=?",
 			"exit 2: web.service:3: [Container] has no key Ports=; did you mean PublishPort=?"},
-		{"each thing is said once", sh + "[X-Cluster]\nPriority=5\n[Install]\nWantedBy=multi-user.target\n",
-			"web.service:4: Priority= has no effect yet; leave it out if the unit depends on it\n" +
+		{"each thing is said once", sh + "[X-Fleet]\nPrio=5\n[Install]\nWantedBy=multi-user.target\n",
+			"web.service:4: [X-Fleet] has no setting Prio=, which is ignored; use Priority=\n" +
 				"web.service: [Install] is not enabled on machines; only a unit of the cluster that it names, on the same machine, starts it", "="},
 	} {
 		if got := r.file("web.service", tt.src, Apply{}); got != tt.want {
@@ -123,8 +123,8 @@ func TestFilesAreCheckedForTheMachinesTheyMayComeTo(t *testing.T) {
 
 func TestInstancesShareNotes(t *testing.T) {
 	r := newRig(t)
-	applied := r.mustSubmit(sh+"[X-Cluster]\nPriority=5\n[Install]\nWantedBy=multi-user.target\n", "", "a@1.service", "a@2.service", "a@3.service")
-	if got := strings.Join(applied.Notes, "\n"); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, "a@1.service:4: Priority= ") {
+	applied := r.mustSubmit(sh+"[X-Fleet]\nPrio=5\n[Install]\nWantedBy=multi-user.target\n", "", "a@1.service", "a@2.service", "a@3.service")
+	if got := strings.Join(applied.Notes, "\n"); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, "a@1.service:4: [X-Fleet] has no setting Prio=") {
 		t.Errorf("notes\n%s", got)
 	}
 }

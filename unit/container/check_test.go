@@ -50,7 +50,7 @@ func TestCheck(t *testing.T) {
 		{"and what isn't in it", "[Container]\nImage=a\nNetwork=none\n[Quadlet]\nDefaultDependencies=no\nFrob=1\nDefaultDependencies=maybe\n",
 			"web.service:6: [Quadlet] has no key Frob=; it has DefaultDependencies= only\nweb.service:7: DefaultDependencies=maybe is neither yes nor no; write one of them"},
 		{"lines of the user's in what is said of the rendered text", "[Container]\nImage=a\nNetwork=none\nMemory=2m\n[X-Cluster]\nRequests=memory=5M\n",
-			"warning: web.service:6: Requests= has no effect yet\nweb.service:6: Requests= in line 6 asks for more memory than MemoryMax= in line 4 allows"},
+			"web.service:6: Requests= in line 6 asks for more memory than MemoryMax= in line 4 allows"},
 	} {
 		f, err := unit.Parse("web.service", []byte(tt.src))
 		if err != nil {
