@@ -53,6 +53,7 @@ type Cluster struct {
 	doors                     map[door]*tally
 
 	pass   int32      // of Plan
+	quiet  bool       // whether there are refusals matters, not what they say
 	buffer []byte     // memory for keys
 	one    []*machine // memory for just
 	search search

@@ -398,7 +398,9 @@ func (c *oracle) refuse(u *omember, m *omachine, first bool) []problem {
 
 func (c *oracle) refuseBy(k *checks, u *omember, m *omachine) []problem {
 	if m.State != Ready {
-		return []problem{{RuleState, m.Why}}
+		if k.add(RuleState, m.Why); !k.all {
+			return k.found
+		}
 	}
 	switch {
 	case m.Drained:

@@ -149,7 +149,7 @@ func (p *pair) randomUnit(name unit.Name) Unit {
 		case 13:
 			o.Replaces = append(o.Replaces, p.pick("web@*.service", "db@1.socket", string(p.anyUnit()), string(p.anyUnit())))
 		case 0, 1:
-			o.Requirements, _ = unit.ParseRequirements(p.pick("region=eu", "region=eu n<3", "n in 1,2 region!=eu", "region exists", "n>2", "region=eu region=us"))
+			o.Requirements, _ = unit.ParseRequirements(p.pick("region=eu", "region=eu n<3", "n in 1,2 region!=eu", "region exists", "n>2", "region=eu region=us", "hostname=h1", "hostname=h9"))
 		case 2, 3:
 			o.Conflicts = append(o.Conflicts, p.pick("web@*.service", "db@*", "u?.service", "*.socket", "u[12].service", "w*", string(p.anyUnit()), string(p.anyUnit())))
 		case 4:

@@ -38,6 +38,7 @@ type problem struct{ rule, detail string }
 // first thing found.
 type checks struct {
 	first bool
+	all   bool // a machine that isn't ready may have other problems, too
 	over  bool // as if those that the unit ousts were gone
 	found []problem
 }
@@ -55,7 +56,9 @@ func (c *Cluster) refuse(u *member, m *machine, first bool) []problem {
 
 func (c *Cluster) refuseBy(k *checks, u *member, m *machine) []problem {
 	if m.State != Ready {
-		return []problem{{RuleState, m.Why}}
+		if k.add(RuleState, m.Why); !k.all {
+			return k.found
+		}
 	}
 	switch {
 	case m.Drained:
@@ -76,7 +79,10 @@ func (c *Cluster) refuseBy(k *checks, u *member, m *machine) []problem {
 // neither a cordon, nor a peer that is placed nowhere, nor what is on its way
 // out. Nor does want of memory: units are not moved because of sums.
 func (c *Cluster) expel(u *member, m *machine) []problem {
-	k := &checks{first: true}
+	return c.expelBy(&checks{first: true}, u, m)
+}
+
+func (c *Cluster) expelBy(k *checks, u *member, m *machine) []problem {
 	_ = c.machineID(k, u, m, true) && c.meets(k, u, m) && c.peersElsewhere(k, u, m) &&
 		c.yields(k, u, m) && c.ousted(k, u, m) && c.portsYield(k, u, m) && c.nameTaken(k, u, m) && c.suits(k, u, m)
 	return k.found
