@@ -475,6 +475,40 @@ func TestA19_TheBlockedStartsByItself(t *testing.T) {
 			put assignments/m1/hello.service launched g1 + delete pending/hello.service`})
 }
 
+func TestA20_Replaces(t *testing.T) {
+	story(t, nil,
+		step{given: `machine m1
+				machine m2
+				unit old.service launched`,
+			want: `put assignments/m1/old.service launched g1`},
+		step{given: `observed m1 old.service active
+				unit new.service launched Replaces=old.service`,
+			want: `put assignments/m1/new.service launched g1
+				put assignments/m2/old.service launched g1 + put assignments/m1/old.service gone g1`},
+		step{given: `observed m1 old.service inactive gone
+				observed m1 new.service active
+				observed m2 old.service active`,
+			want: `delete assignments/m1/old.service + delete observed/m1/old.service`},
+		step{given: ``, want: ``},
+	)
+}
+
+func TestMemoryIsCounted(t *testing.T) {
+	story(t, nil,
+		step{given: `machine m1 GiB:4
+				unit a.service launched Requests=memory=3G
+				unit b.service launched Requests=memory=2G`,
+			want: `put assignments/m1/a.service launched g1
+				put pending/b.service no machine fits: has 1 GiB of memory free, and the unit needs 2 GiB (m1)`},
+		step{given: `observed m1 a.service inactive gone
+				unit a.service inactive g2`,
+			want: `put assignments/m1/a.service gone g2`},
+		step{given: `observed m1 a.service inactive gone g2`,
+			want: `delete assignments/m1/a.service + delete observed/m1/a.service`},
+		step{want: `put assignments/m1/b.service launched g1 + delete pending/b.service`},
+	)
+}
+
 func TestA18_PairsMoveTogether(t *testing.T) {
 	story(t, nil,
 		step{given: "machine m1\nmachine m2\nmachine m3\nunit ping.service launched MachineOf=pong.service",

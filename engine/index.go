@@ -390,25 +390,14 @@ func (x *index) syncUnit(name unit.Name) {
 			x.dirty[f] = true
 		}
 	}
-	freed := slices.ContainsFunc(slices.Collect(maps.Keys(was)), func(id registry.MachineID) bool {
-		_, there := is[id]
-		return !there
-	})
-	if freed || before.TakesUp(after) {
-		x.stirRivals(before, after)
+	less := before.TakesUp(after)
+	for id := range was {
+		if _, there := is[id]; !there || less {
+			x.wake(id)
+		}
 	}
 	if len(u.assigned) == 0 && len(u.observed) == 0 && u.modified == 0 && u.pended == 0 {
 		delete(x.units, name)
-	}
-}
-
-// stirRivals marks the units that wait for another to make room.
-func (x *index) stirRivals(before, after placement.Unit) {
-	for name := range x.unplaced {
-		p := x.cluster.Unit(name)
-		if placement.InTheWay(p, before) || placement.InTheWay(p, after) {
-			x.dirty[name] = true
-		}
 	}
 }
 

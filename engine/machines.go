@@ -201,10 +201,26 @@ func (x *index) stirMachine(m *machineEntry) {
 	for name := range m.units {
 		x.dirty[name] = true
 	}
-	for _, set := range []map[unit.Name]bool{x.unplaced, x.globals} {
-		for name := range set {
+	for name := range x.globals {
+		x.dirty[name] = true
+	}
+	x.wake(m.id)
+	if len(x.unplaced) <= refreshMax {
+		for name := range x.unplaced {
 			x.dirty[name] = true
 		}
+	}
+}
+
+// refreshMax is how many units may wait for their reasons to be brought up to
+// date whenever a machine changes. When more wait, only those are decided again
+// that the change helps: a write for each of the others would be too many.
+const refreshMax = 1000
+
+// wake marks the waiting units that a change of or on a machine may help.
+func (x *index) wake(id registry.MachineID) {
+	for _, name := range x.cluster.Wakes(id) {
+		x.dirty[name] = true
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 
 // world is a registry built from sentences, one a line:
 //
-//	machine m1 [region=eu] [dead|unregistered] [cordoned] [drained] [runs:252.1]
+//	machine m1 [region=eu] [dead|unregistered] [cordoned] [drained] [runs:252.1] [GiB:4]
 //	away m1 | shutdown m1
 //	unit web.service launched [g3] [needs:254] [file=TEXT] [Conflicts=db.service] [Global=yes] ...
 //	assigned m1 web.service launched [g3] [old]
@@ -121,6 +121,9 @@ func (w *world) machine(name string, words []string) {
 			settings.Cordon = true
 		case word == "drained":
 			settings.Drain = true
+		case strings.HasPrefix(word, "GiB:"):
+			gib, _ := strconv.Atoi(strings.TrimPrefix(word, "GiB:"))
+			rec.MemoryBytes = uint64(gib) << 30
 		case strings.HasPrefix(word, "runs:"):
 			rec.Facts = map[string]string{registry.FactSystemd: strings.TrimPrefix(word, "runs:")}
 		default:

@@ -18,7 +18,7 @@ func fleet(tb testing.TB, machines, units int) (*Cluster, []unit.Name) {
 	tb.Helper()
 	c := New()
 	for i := range machines {
-		id := registry.MachineID(fmt.Sprintf("%032x", i*7919))
+		id := registry.MachineID(fleetID(i))
 		c.SetMachine(Machine{ID: id, Hostname: string(id), Metadata: map[string]string{
 			"hostname": string(id), "region": fmt.Sprintf("r%d", i%4), "disk": fmt.Sprintf("d%d", i/4%2), "rack": fmt.Sprint(i / 40),
 		}})
@@ -50,6 +50,8 @@ func fleet(tb testing.TB, machines, units int) (*Cluster, []unit.Name) {
 	}
 	return c, names
 }
+
+func fleetID(i int) string { return fmt.Sprintf("%032x", i*7919) }
 
 // BenchmarkDecide places units of a hundred a machine, a thousand at a time,
 // until all are placed, and anew.

@@ -51,6 +51,7 @@ type Cluster struct {
 	conflicts, peers, victims relation
 	replacing                 map[*member]bool // units with Replaces=
 	doors                     map[door]*tally
+	parked                    map[*class]map[*member]bool // units that wait for something
 
 	pass   int32      // of Plan
 	quiet  bool       // whether there are refusals matters, not what they say
@@ -71,6 +72,7 @@ type member struct {
 	known   bool  // SetUnit was called for it
 	wanted  bool
 	changed bool
+	waits   bool // it is parked
 	more    *extras
 }
 
@@ -107,6 +109,7 @@ func New() *Cluster {
 		victims:   relate(2, false),
 		replacing: map[*member]bool{},
 		doors:     map[door]*tally{},
+		parked:    map[*class]map[*member]bool{},
 	}
 }
 
@@ -177,6 +180,7 @@ func (c *Cluster) leave(u *member) {
 	if u.known || u.place.m != nil || u.more != nil && len(u.more.places) > 0 {
 		return
 	}
+	c.park(u, false)
 	delete(c.replacing, u)
 	c.release(u.class)
 	f := u.family
@@ -219,8 +223,11 @@ func (c *Cluster) reclass(u *member, k *class) {
 	for _, p := range u.class.peers {
 		delete(p.followers, u)
 	}
+	waits := u.waits
+	c.park(u, false)
 	c.release(u.class)
 	u.class = k
+	c.park(u, waits)
 	for _, p := range k.peers {
 		if p.followers == nil {
 			p.followers = map[*member]bool{}
@@ -424,18 +431,6 @@ func (c *Cluster) Places(name unit.Name) map[registry.MachineID]Place {
 		places[s.m.ID] = Place{Since: s.since, Leaving: s.leaving}
 	}
 	return places
-}
-
-// InTheWay says whether of two units one may keep the other off its machine:
-// by Conflicts=, Replaces=, ports, or because both use its resources.
-func InTheWay(a, b Unit) bool {
-	names := func(a, b Unit) bool {
-		means := func(p string) bool { return matches(p, b.Name) }
-		return slices.ContainsFunc(a.Options.Conflicts, means) || slices.ContainsFunc(a.Options.Replaces, means)
-	}
-	clashes := func(p unit.Port) bool { return slices.ContainsFunc(b.Ports, p.Clashes) }
-	return a.Name != b.Name && (names(a, b) || names(b, a) ||
-		needy(a.Needs) && needy(b.Needs) || slices.ContainsFunc(a.Ports, clashes))
 }
 
 // TakesUp says whether to, the same unit as it is now, keeps others off its

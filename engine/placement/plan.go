@@ -128,6 +128,7 @@ func (p *planning) decide(u *member) {
 		v = c.somewhere(u, p.before)
 	}
 	c.take(u, v)
+	c.park(u, u.wanted && (len(v.on) == 0 || len(v.refusals) > 0))
 	p.decisions = append(p.decisions, Decision{
 		Unit: u.name, On: p.list(v.on), Off: p.list(v.off), Reason: v.reason, Refusals: v.refusals,
 	})

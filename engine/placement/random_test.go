@@ -217,9 +217,9 @@ func TestSameAsOracle(t *testing.T) {
 
 func seeds(t *testing.T) int {
 	if testing.Short() {
-		return 300
+		return 100
 	}
-	return 1000
+	return 400
 }
 
 // TestSettles plans random clusters again and again, those leaving being gone
