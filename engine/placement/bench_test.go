@@ -91,6 +91,75 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
+// BenchmarkRefuse decides about units that no machine takes, of a hundred
+// templates, with the reasons of each machine.
+func BenchmarkRefuse(b *testing.B) {
+	const units = 10000
+	c, names := fleet(b, 10000, units)
+	for i := range 10000 {
+		m, _ := c.Machine(registry.MachineID(fleetID(i)))
+		m.Cordoned = i%3 > 0
+		m.Drained = i%3 == 0
+		c.SetMachine(m)
+	}
+	for b.Loop() {
+		c.Plan(names)
+	}
+	b.ReportMetric(units*float64(b.N)/b.Elapsed().Seconds(), "refusals/s")
+}
+
+// BenchmarkScores places units with the scores of Prefer=, Spread= and memory,
+// a thousand at a time, on 10,000 machines.
+func BenchmarkScores(b *testing.B) {
+	prefer, _ := unit.ParseRequirements("disk=d1 region!=r2")
+	for name, u := range map[string]Unit{
+		"load":   {},
+		"memory": {Needs: unit.Resources{Memory: unit.Resource{Amount: 200 << 20}}},
+		"ports":  {Ports: []unit.Port{{Protocol: "tcp", Number: 80, Last: 80}}},
+		"prefer": {Options: unit.Options{Prefer: prefer}},
+		"spread": {Options: unit.Options{Spread: []string{"rack"}}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			c, _ := fleet(b, 10000, 0)
+			for i := range 10000 {
+				m, _ := c.Machine(registry.MachineID(fleetID(i)))
+				m.Memory = uint64(64+i%3*64) << 30
+				c.SetMachine(m)
+			}
+			var names []unit.Name
+			for i := range 1000 {
+				u.Name, u.Wanted = unit.Name(fmt.Sprintf("w%d@%03d.service", i/200, i%200)), true
+				c.SetUnit(u)
+				names = append(names, u.Name)
+			}
+			spent := -computed(b)
+			for b.Loop() {
+				for _, d := range c.Plan(names) {
+					c.Take(d.On[0], d.Unit)
+				}
+			}
+			spent += computed(b)
+			b.ReportMetric(1000*float64(b.N)/spent.Seconds(), "decisions/cpu-s")
+		})
+	}
+}
+
+// BenchmarkExplain explains a unit that 10,000 machines refuse.
+func BenchmarkExplain(b *testing.B) {
+	c, names := fleet(b, 10000, 100)
+	for i := range 10000 {
+		m, _ := c.Machine(registry.MachineID(fleetID(i)))
+		m.Cordoned = true
+		c.SetMachine(m)
+	}
+	c.Plan(names)
+	for b.Loop() {
+		if e, _ := c.ExplainUnit(names[0]); e.Change == nil {
+			b.Fatal("nothing helps")
+		}
+	}
+}
+
 // BenchmarkIndexMemory counts what a million placed units take, with and
 // without their names, which engine has, too.
 func BenchmarkIndexMemory(b *testing.B) {

@@ -53,11 +53,14 @@ type Cluster struct {
 	doors                     map[door]*tally
 	parked                    map[*class]map[*member]bool // units that wait for something
 
-	pass   int32      // of Plan
-	quiet  bool       // whether there are refusals matters, not what they say
-	buffer []byte     // memory for keys
-	one    []*machine // memory for just
-	search search
+	pass     int32  // of Plan
+	quiet    bool   // whether there are refusals matters, not what they say
+	buffer   []byte // memory for keys
+	seated   int    // how often machines got their slots
+	listed   int    // when listings were made, by seated
+	listings map[problem]listing
+	one      []*machine // memory for just
+	search   search
 }
 
 // member is a unit with its places. There are a million of them, so that what

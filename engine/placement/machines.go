@@ -219,6 +219,7 @@ func (c *Cluster) settle() {
 func (c *Cluster) seat() {
 	joining := c.joining
 	c.joining = nil
+	c.seated++
 	slices.SortFunc(joining, byID)
 	last := len(c.bySlot) - 1
 	if last >= 0 && (c.bySlot[last] == nil || byID(c.bySlot[last], joining[0]) > 0) {

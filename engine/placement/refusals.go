@@ -70,11 +70,13 @@ func (r *refusals) add(rule, detail string, s *set) {
 		r.at[p] = i
 		r.said, r.sets = append(r.said, p), append(r.sets, &set{})
 	}
-	for slot := range s.all() {
-		if rule == RuleState || r.ready.has(slot) {
-			r.sets[i].add(slot)
-		}
+	if rule == RuleState || s.n == 1 && r.ready.has(s.first()) {
+		r.sets[i].union(s)
+		return
 	}
+	ready := s.clone()
+	ready.within(r.ready)
+	r.sets[i].union(&ready)
 }
 
 func (r *refusals) one(rule, detail string, m *machine) {
@@ -184,6 +186,9 @@ func (r *refusals) rivals() {
 // by machine.
 func (r *refusals) machines() {
 	c, u := r.c, r.u
+	if c.victims.empty() && len(u.class.ports) == 0 && !u.class.needy {
+		return
+	}
 	var lacking [resources][]lacker
 	for slot := range r.ready.all() {
 		m := c.bySlot[slot]
@@ -256,7 +261,7 @@ func (r *refusals) list() []Refusal {
 	var all []Refusal
 	for i, p := range r.said {
 		if r.sets[i].n > 0 {
-			all = append(all, Refusal{Rule: p.rule, Detail: p.detail, Machines: r.c.ids(r.sets[i])})
+			all = append(all, Refusal{Rule: p.rule, Detail: p.detail, Machines: r.c.listOf(p, r.sets[i])})
 		}
 	}
 	slices.SortFunc(all, func(a, b Refusal) int {
@@ -264,6 +269,30 @@ func (r *refusals) list() []Refusal {
 			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Detail, b.Detail))
 	})
 	return all
+}
+
+// listing is the machines that something was last said of.
+type listing struct {
+	set set
+	ids []registry.MachineID
+}
+
+// listingsMax bounds how many are remembered.
+const listingsMax = 1000
+
+// listOf returns the machines of a set, of which p is said. Where many units
+// wait for the same, they share one list.
+func (c *Cluster) listOf(p problem, s *set) []registry.MachineID {
+	was, ok := c.listings[p]
+	if ok && c.listed == c.seated && was.set.equal(s) {
+		return was.ids
+	}
+	if c.listings == nil || len(c.listings) >= listingsMax || c.listed != c.seated {
+		c.listings, c.listed = map[problem]listing{}, c.seated
+	}
+	ids := c.ids(s)
+	c.listings[p] = listing{s.clone(), ids}
+	return ids
 }
 
 func (c *Cluster) ids(s *set) []registry.MachineID {

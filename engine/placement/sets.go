@@ -134,13 +134,66 @@ func (s *set) all() iter.Seq[int32] {
 
 // union adds the members of another set.
 func (s *set) union(t *set) {
+	if t.dense() {
+		s.widen()
+		s.words = append(s.words, make([]uint64, max(0, len(t.words)-len(s.words)))...)
+		for i, w := range t.words {
+			s.words[i] |= w
+		}
+		s.recount()
+		return
+	}
 	for slot := range t.all() {
 		s.add(slot)
 	}
 }
 
+// within takes those out that aren't in another set.
+func (s *set) within(t *set) {
+	if s.dense() && t.dense() {
+		for i := range s.words {
+			s.words[i] &= t.word(i)
+		}
+		s.recount()
+		return
+	}
+	few := slices.Collect(s.all())
+	for _, slot := range few {
+		if !t.has(slot) {
+			s.remove(slot)
+		}
+	}
+}
+
+// recount brings the summary and the number up to the words.
+func (s *set) recount() {
+	s.n = 0
+	s.sum = make([]uint64, (len(s.words)+63)/64)
+	for i, w := range s.words {
+		if w != 0 {
+			s.sum[i>>6] |= 1 << (i & 63)
+			s.n += bits.OnesCount64(w)
+		}
+	}
+}
+
+// first is the smallest member; -1 when there is none.
+func (s *set) first() int32 {
+	for slot := range s.all() {
+		return slot
+	}
+	return -1
+}
+
 // minus takes the members of another set out.
 func (s *set) minus(t *set) {
+	if s.dense() && t.dense() {
+		for i := range s.words {
+			s.words[i] &^= t.word(i)
+		}
+		s.recount()
+		return
+	}
 	for slot := range t.all() {
 		s.remove(slot)
 	}
