@@ -18,6 +18,7 @@ type relation struct {
 	named map[string]*pattern   // patterns that are just a name
 	globs map[string][]*pattern // the others, by what they begin with; see opening
 	sizes []int                 // of those keys, in bytes, with how many have it
+	n     int                   // how many patterns there are
 	// version changes with globs: what families remember of them is then old.
 	version int
 	// fresh patterns don't know yet which units match them; see compile.
@@ -93,7 +94,7 @@ type family struct {
 	spreads  map[string]*spread
 }
 
-func (r *relation) empty() bool { return len(r.named) == 0 && len(r.globs) == 0 }
+func (r *relation) empty() bool { return r.n == 0 }
 
 // opening is the part of a name or pattern that globs are found by: up to the
 // first special character, and no further than the @.
@@ -135,6 +136,7 @@ func (r *relation) acquire(text string) *pattern {
 }
 
 func (r *relation) insert(p *pattern) {
+	r.n++
 	if !isGlob(p.text) {
 		r.named[p.text] = p
 		return
@@ -155,6 +157,7 @@ func (r *relation) release(p *pattern) {
 	if p.refs--; p.refs > 0 {
 		return
 	}
+	r.n--
 	r.fresh = without(r.fresh, p)
 	if !isGlob(p.text) {
 		delete(r.named, p.text)

@@ -285,33 +285,50 @@ func byShare(a, b *machine) int {
 // choose returns the best machine other than not, or why there is none. A
 // machine where the unit's followers fit, too, is better than any other.
 func (c *Cluster) choose(u *member, not *machine) (*machine, []Refusal) {
-	followers := c.Followers(u.name)
 	var best *machine
-	left := 0 // how many followers would be left behind
-	placed := u.placed(nil)
-	if len(placed) > 0 {
-		c.ladders(u) // what they count is up to date now, and can be changed
-	}
-	for _, m := range placed {
-		c.scatterAll(u, *u.on(m), -1) // it doesn't crowd itself
-		defer c.scatterAll(u, *u.on(m), 1)
-	}
-	s := &c.search
-	if s.start(c, u, not) {
-		s.climb(c.ladders(u), func(m *machine) bool {
-			if m == not {
-				return false
-			}
-			if n := c.leftBehind(u, followers, m); best == nil || n < left {
-				best, left = m, n
-			}
-			return left == 0
-		})
+	if u.place.m == nil && u.more == nil {
+		best = c.best(u, not)
+	} else {
+		best = c.bestOther(u, not)
 	}
 	if best != nil {
 		return best, nil
 	}
 	return nil, c.refusals(u)
+}
+
+// bestOther is best for a unit that has places: it doesn't crowd itself.
+func (c *Cluster) bestOther(u *member, not *machine) *machine {
+	c.ladders(u) // what they count is up to date now, and can be changed
+	placed := u.placed(nil)
+	for _, m := range placed {
+		c.scatterAll(u, *u.on(m), -1)
+	}
+	best := c.best(u, not)
+	for _, m := range placed {
+		c.scatterAll(u, *u.on(m), 1)
+	}
+	return best
+}
+
+func (c *Cluster) best(u *member, not *machine) *machine {
+	s := &c.search
+	if !s.start(c, u, not) {
+		return nil
+	}
+	followers := c.Followers(u.name)
+	var best *machine
+	left := 0 // how many followers would be left behind
+	s.climb(c.ladders(u), func(m *machine) bool {
+		if m == not {
+			return false
+		}
+		if n := c.leftBehind(u, followers, m); best == nil || n < left {
+			best, left = m, n
+		}
+		return left == 0
+	})
+	return best
 }
 
 // leftBehind counts the followers that could not go to m.

@@ -43,10 +43,27 @@ func (s *set) summary(i int) uint64 {
 
 func (s *set) has(slot int32) bool {
 	if s.words == nil {
-		_, ok := slices.BinarySearch(s.few, slot)
-		return ok
+		i := s.find(slot)
+		return i < len(s.few) && s.few[i] == slot
 	}
 	return s.word(int(slot>>6))>>(slot&63)&1 == 1
+}
+
+// find is where in the list a slot is, or would be. Most often it would be the
+// last, since machines are filled in their order.
+func (s *set) find(slot int32) int {
+	low, high := 0, len(s.few)
+	if high == 0 || s.few[high-1] < slot {
+		return high
+	}
+	for low < high {
+		if at := (low + high) / 2; s.few[at] < slot {
+			low = at + 1
+		} else {
+			high = at
+		}
+	}
+	return low
 }
 
 // set puts a machine in or takes it out.
@@ -60,8 +77,8 @@ func (s *set) set(slot int32, in bool) {
 
 func (s *set) add(slot int32) {
 	if s.words == nil {
-		i, ok := slices.BinarySearch(s.few, slot)
-		if ok {
+		i := s.find(slot)
+		if i < len(s.few) && s.few[i] == slot {
 			return
 		}
 		if len(s.few) < fewMax || s.long && len(s.few) < longMax {
@@ -87,7 +104,7 @@ func (s *set) add(slot int32) {
 
 func (s *set) remove(slot int32) {
 	if s.words == nil {
-		if i, ok := slices.BinarySearch(s.few, slot); ok {
+		if i := s.find(slot); i < len(s.few) && s.few[i] == slot {
 			s.few = slices.Delete(s.few, i, i+1)
 			s.n--
 		}
