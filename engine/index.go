@@ -58,8 +58,9 @@ type unitEntry struct {
 	// file. What one machine said holds for all of the same version.
 	unfit map[string]refusal
 
-	asks   asks // of the file with the hash asksOf
-	asksOf unit.Hash
+	// asked is the file whose wishes placement has. They are kept there alone,
+	// once for all units that wish the same.
+	asked unit.Hash
 }
 
 // asks is what a unit's file asks of machines.
@@ -315,11 +316,12 @@ func (x *index) applyObserved(m *machineEntry, u *unitEntry, e registry.Event) {
 	x.noteRefusal(m, u, o)
 }
 
-// asksOf parses a unit's file, as far as that is needed, for this unit.
-func (x *index) asksOf(u *unitEntry) (asks, error) {
+// asks reads what a unit's file asks, and parses it if need be. What placement
+// has of the same file already, before, is not read again.
+func (x *index) asks(u *unitEntry, before placement.Unit) (asks, error) {
 	h := unit.Hash(u.rec.GetFile())
-	if u.asksOf == h {
-		return u.asks, nil
+	if u.asked == h {
+		return asks{before.Options, before.Needs, before.Ports}, nil
 	}
 	f := x.files[h]
 	if f == nil || f.modified == 0 {
@@ -343,8 +345,8 @@ func (x *index) asksOf(u *unitEntry) (asks, error) {
 	if err != nil {
 		return asks{}, err
 	}
-	u.asks, u.asksOf = asks{options, needs, f.runs.Ports(u.name)}, h
-	return u.asks, nil
+	u.asked = h
+	return asks{options, needs, f.runs.Ports(u.name)}, nil
 }
 
 // parse parses a file, and renders it if need be. One that can't be rendered
@@ -367,6 +369,7 @@ func (x *index) syncUnit(name unit.Name) {
 	after := x.understand(u, before)
 	if u.rec == nil && u.modified == 0 {
 		x.cluster.DropUnit(name)
+		u.asked = ""
 	} else {
 		x.cluster.SetUnit(after)
 	}
@@ -416,7 +419,7 @@ func (x *index) understand(u *unitEntry, before placement.Unit) placement.Unit {
 		u.trouble = "it is a template; start an instance of it"
 		return to
 	}
-	asks, err := x.asksOf(u)
+	asks, err := x.asks(u, before)
 	if err != nil {
 		u.trouble = err.Error()
 		to.Wanted = before.Wanted

@@ -50,24 +50,6 @@ func (c *oracle) resources(k *checks, u *omember, m *omachine) bool {
 	return true
 }
 
-// oMerge joins what machines lack of a resource into one line, if it is many.
-func oMerge(said []Refusal) []Refusal {
-	for _, what := range resourceNames {
-		var of, rest []Refusal
-		for _, r := range said {
-			if r.Rule == RuleResources && strings.Contains(strings.Split(r.Detail, " free")[0], what) {
-				of = append(of, r)
-			} else {
-				rest = append(rest, r)
-			}
-		}
-		if len(of) > namesMax {
-			panic("the tests' machines have so few sizes that this doesn't happen")
-		}
-	}
-	return said
-}
-
 func oClash(a, b *omember) (unit.Port, bool) {
 	for _, p := range a.Ports {
 		for _, q := range b.Ports {

@@ -52,6 +52,17 @@ func TestResources(t *testing.T) {
 			want: "c.service on m1",
 		},
 		{
+			name: "many sizes are one line",
+			given: `machine m1 GiB=1
+				machine m2 GiB=2
+				machine m3 GiB=3
+				machine m4 GiB=4
+				machine m5 GiB=5
+				machine m6 GiB=6
+				unit a.service MiB 8192`,
+			want: "a.service no machine fits: has at most 6 GiB of memory free, and the unit needs 8 GiB (6 machines)",
+		},
+		{
 			name: "sums move nothing that is placed",
 			given: `machine m1 GiB=1
 				machine m2 GiB=9

@@ -45,7 +45,7 @@ func (s *search) start(c *Cluster, u *member, not *machine) bool {
 		if c.elsewhere(p, u) != nil {
 			s.within(&p.matching.set)
 		} else if !c.circle(p, u) {
-			return len(s.fits) > 0
+			return false
 		}
 	}
 	s.withoutRivals()
