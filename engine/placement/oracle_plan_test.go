@@ -118,7 +118,6 @@ func (c *oracle) take(d Decision) {
 // everywhere decides about a global unit.
 func (c *oracle) everywhere(u *omember) Decision {
 	var d Decision
-	var why orefusals
 	for _, id := range u.placed() {
 		if !c.machine(id).registered {
 			d.Off = append(d.Off, id)
@@ -145,10 +144,7 @@ func (c *oracle) everywhere(u *omember) Decision {
 	slices.Sort(d.On)
 	slices.Sort(d.Off)
 	if len(d.On) == 0 {
-		for _, m := range c.order {
-			why.add(m.ID, c.refuse(u, m, false))
-		}
-		d.Refusals = why.list()
+		d.Refusals = c.refusals(u)
 	}
 	return d
 }
@@ -273,11 +269,7 @@ func (c *oracle) choose(u *omember, not *omachine) (*omachine, []Refusal) {
 	if best != nil {
 		return best, nil
 	}
-	var why orefusals
-	for _, m := range c.order {
-		why.add(m.ID, c.refuse(u, m, false))
-	}
-	return nil, why.list()
+	return nil, c.refusals(u)
 }
 
 // candidates returns the machines worth a look, least loaded first.
@@ -388,4 +380,46 @@ func (c *oracle) list(ids []registry.MachineID) string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
+}
+
+// refusals are what all machines have against u. Where many have a conflict, it
+// is by the patterns, not the units.
+func (c *oracle) refusals(u *omember) []Refusal {
+	var why orefusals
+	conflicted := 0
+	is := func(p problem) bool { return p.rule == RuleConflicts }
+	for _, m := range c.order {
+		if slices.ContainsFunc(c.refuse(u, m, false), is) {
+			conflicted++
+		}
+	}
+	for _, m := range c.order {
+		problems := c.refuse(u, m, false)
+		if conflicted > rivalsMax && slices.ContainsFunc(problems, is) {
+			problems = slices.DeleteFunc(problems, is)
+			for pattern := range c.patterns(u, m) {
+				problems = append(problems, problem{RuleConflicts, "has a unit in conflict by Conflicts=" + pattern})
+			}
+		}
+		why.add(m.ID, problems)
+	}
+	return why.list()
+}
+
+// patterns are those by which u conflicts with units on m.
+func (c *oracle) patterns(u *omember, m *omachine) map[string]bool {
+	found := map[string]bool{}
+	for name := range m.units {
+		for _, pattern := range u.Options.Conflicts {
+			if name != u.Name && matches(pattern, name) {
+				found[pattern] = true
+			}
+		}
+		for _, pattern := range c.units[name].Options.Conflicts {
+			if name != u.Name && matches(pattern, u.Name) {
+				found[pattern] = true
+			}
+		}
+	}
+	return found
 }
