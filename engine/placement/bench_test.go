@@ -108,6 +108,26 @@ func BenchmarkRefuse(b *testing.B) {
 	b.ReportMetric(units*float64(b.N)/b.Elapsed().Seconds(), "refusals/s")
 }
 
+// BenchmarkFull decides about units for which no machine has the memory.
+func BenchmarkFull(b *testing.B) {
+	const units = 10000
+	c, names := fleet(b, 10000, units)
+	for i := range 10000 {
+		m, _ := c.Machine(registry.MachineID(fleetID(i)))
+		m.Memory = uint64(i%200+1) << 20
+		c.SetMachine(m)
+	}
+	for i, name := range names {
+		u := c.Unit(name)
+		u.Needs.Memory.Amount = uint64(1+i%8) << 30
+		c.SetUnit(u)
+	}
+	for b.Loop() {
+		c.Plan(names)
+	}
+	b.ReportMetric(units*float64(b.N)/b.Elapsed().Seconds(), "refusals/s")
+}
+
 // BenchmarkScores places units with the scores of Prefer=, Spread= and memory,
 // a thousand at a time, on 10,000 machines.
 func BenchmarkScores(b *testing.B) {

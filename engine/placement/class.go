@@ -24,6 +24,7 @@ type class struct {
 	needy      bool // it needs some
 	ports      []unit.Port
 	preference preference
+	shortage   shortage
 }
 
 // wants are the part of a Unit that makes its class.

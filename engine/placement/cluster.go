@@ -56,6 +56,7 @@ type Cluster struct {
 	pass     int32  // of Plan
 	quiet    bool   // whether there are refusals matters, not what they say
 	buffer   []byte // memory for keys
+	room     int    // changes whenever a machine has more or less left
 	seated   int    // how often machines got their slots
 	listed   int    // when listings were made, by seated
 	listings map[problem]listing
@@ -101,6 +102,7 @@ func New() *Cluster {
 	}
 	return &Cluster{
 		table:     newTable(),
+		room:      1,
 		machines:  map[registry.MachineID]*machine{},
 		units:     newNames(),
 		families:  map[string]*family{},

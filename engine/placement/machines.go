@@ -109,6 +109,7 @@ func (c *Cluster) SetMachine(to Machine) {
 	c.note(m, false)
 	m.Machine, m.systemd, m.registered = to, registry.SystemdNumber(to.Systemd), true
 	c.resize(m)
+	c.room++
 	c.note(m, true)
 }
 
@@ -124,6 +125,7 @@ func (c *Cluster) DropMachine(id registry.MachineID) {
 	m.registered = false
 	m.Machine = unregistered(id)
 	c.resize(m)
+	c.room++
 	c.forget(m)
 }
 
@@ -220,6 +222,7 @@ func (c *Cluster) seat() {
 	joining := c.joining
 	c.joining = nil
 	c.seated++
+	c.room++
 	slices.SortFunc(joining, byID)
 	last := len(c.bySlot) - 1
 	if last >= 0 && (c.bySlot[last] == nil || byID(c.bySlot[last], joining[0]) > 0) {

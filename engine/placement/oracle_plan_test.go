@@ -386,11 +386,15 @@ func (c *oracle) list(ids []registry.MachineID) string {
 // is by the patterns, not the units.
 func (c *oracle) refusals(u *omember) []Refusal {
 	var why orefusals
-	conflicted := 0
+	conflicted, said := 0, map[string]int{}
 	is := func(p problem) bool { return p.rule == RuleConflicts }
 	for _, m := range c.order {
-		if slices.ContainsFunc(c.refuse(u, m, false), is) {
+		problems := c.refuse(u, m, false)
+		if slices.ContainsFunc(problems, is) {
 			conflicted++
+		}
+		for _, p := range problems {
+			said[p.rule]++
 		}
 	}
 	for _, m := range c.order {
@@ -401,7 +405,17 @@ func (c *oracle) refusals(u *omember) []Refusal {
 				problems = append(problems, problem{RuleConflicts, "has a unit in conflict by Conflicts=" + pattern})
 			}
 		}
-		why.add(m.ID, problems)
+		for i, p := range problems {
+			switch {
+			case said[p.rule] <= rivalsMax:
+			case p.rule == RuleReplaces:
+				problems[i].detail = "runs a unit that replaces it, or that it replaces"
+			case p.rule == RulePorts:
+				problems[i].detail, _, _ = strings.Cut(p.detail, " by ")
+			}
+		}
+		slices.SortFunc(problems, func(a, b problem) int { return cmp.Or(cmp.Compare(a.rule, b.rule), cmp.Compare(a.detail, b.detail)) })
+		why.add(m.ID, slices.Compact(problems))
 	}
 	return why.list()
 }

@@ -116,7 +116,7 @@ func (p *planning) decide(u *member) {
 	u.decided = c.pass
 	var v verdict
 	p.before = u.placed(p.before[:0])
-	if _, ok := p.was[u]; !ok && !c.victims.empty() {
+	if _, ok := p.was[u]; !ok && c.isVictim(u) {
 		p.was[u] = before{places: c.Places(u.name)}
 	}
 	switch {

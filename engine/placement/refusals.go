@@ -50,7 +50,10 @@ func (c *Cluster) refusals(u *member) []Refusal {
 	}
 	r.peers()
 	r.rivals()
-	r.machines()
+	r.neighbours()
+	for _, line := range c.shortageOf(u).lines {
+		r.add(RuleResources, line.detail, &line.set)
+	}
 	for m := range c.taken[u.name] {
 		r.one(RuleNameTaken, "has the name for itself in "+m.taken[u.name], m)
 	}
@@ -182,55 +185,43 @@ func (r *refusals) rivals() {
 	}
 }
 
-// machines says what other machines' units and sizes have against u, machine
-// by machine.
-func (r *refusals) machines() {
+// neighbours says what units on machines have against u by Replaces= or ports.
+// On many machines it is said of all of them at once, without the units.
+func (r *refusals) neighbours() {
 	c, u := r.c, r.u
-	if c.victims.empty() && len(u.class.ports) == 0 && !u.class.needy {
+	if c.victims.empty() && len(u.class.ports) == 0 {
 		return
 	}
-	var lacking [resources][]lacker
+	var all [2][]problemOn
 	for slot := range r.ready.all() {
 		m := c.bySlot[slot]
-		k := &checks{}
-		c.roomMade(k, u, m)
-		c.portsFree(k, u, m)
+		if len(m.units) == 0 {
+			continue
+		}
+		var k checks
+		c.roomMade(&k, u, m)
 		for _, p := range k.found {
-			r.one(p.rule, p.detail, m)
+			all[0] = append(all[0], problemOn{p, m, "runs a unit that replaces it, or that it replaces"})
 		}
-		for _, l := range c.lacks(u, m, amounts{}) {
-			lacking[l.resource] = append(lacking[l.resource], lacker{l, m})
+		for _, taken := range c.portsTaken(u, m) {
+			all[1] = append(all[1], problemOn{problem{RulePorts, taken.String()}, m, "port " + taken.port.String() + " is taken"})
 		}
 	}
-	for _, list := range lacking {
-		r.lack(list)
+	for _, list := range all {
+		for _, p := range list {
+			if len(list) > rivalsMax {
+				p.detail = p.short
+			}
+			r.one(p.rule, p.detail, p.m)
+		}
 	}
 }
 
-// lacker is a machine that lacks a resource.
-type lacker struct {
-	lack
-	m *machine
-}
-
-// lack says that some machines have too little of a resource: how much each
-// has, unless that would be many lines.
-func (r *refusals) lack(list []lacker) {
-	said := map[string]bool{}
-	most := lack{}
-	for _, l := range list {
-		said[l.String()] = true
-		if l.free >= most.free {
-			most = l.lack
-		}
-	}
-	for _, l := range list {
-		text := l.String()
-		if len(said) > namesMax {
-			text = "has at most " + strings.TrimPrefix(most.String(), "has ")
-		}
-		r.one(RuleResources, text, l.m)
-	}
+// problemOn is a problem with one machine.
+type problemOn struct {
+	problem
+	m     *machine
+	short string // said when there are many
 }
 
 // both says that a pattern keeps u off the machines that are in both sets.

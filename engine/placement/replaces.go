@@ -150,6 +150,12 @@ func (c *Cluster) victim(u *member, m *machine) *member {
 	return nil
 }
 
+// isVictim says whether some unit, placed or not, replaces u.
+func (c *Cluster) isVictim(u *member) bool {
+	var few [8]*pattern
+	return !c.victims.empty() && len(c.victims.of(u, few[:0])) > 0
+}
+
 // again decides anew about the units that another has taken the machine of. One
 // that was decided before is put back to where it was, and its decision replaced.
 func (p *planning) again(u *member, on []*machine) {

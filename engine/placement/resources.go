@@ -45,6 +45,7 @@ func (c *Cluster) use(u *member, m *machine, by int) {
 	for i, n := range u.class.need(m) {
 		m.used[i] += uint64(by) * n
 	}
+	c.room++
 	c.rank(m)
 }
 

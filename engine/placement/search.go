@@ -83,6 +83,9 @@ func (s *search) withoutRivals() {
 			s.without(&p.carrying.set)
 		}
 	}
+	if k.needy && k.shortage.version == c.room {
+		s.without(&k.shortage.all)
+	}
 	for _, p := range k.ports {
 		if d, ok := simplePort(p); ok && c.doors[d] != nil {
 			s.without(&c.doors[d].set)
