@@ -50,6 +50,7 @@ type Cluster struct {
 
 	conflicts, peers, victims relation
 	replacing                 map[*member]bool // units with Replaces=
+	following                 map[*member]bool // units with MachineOf=
 	doors                     map[door]*tally
 	parked                    map[*class]map[*member]bool // units that wait for something
 
@@ -113,6 +114,7 @@ func New() *Cluster {
 		peers:     relate(1, false),
 		victims:   relate(2, false),
 		replacing: map[*member]bool{},
+		following: map[*member]bool{},
 		doors:     map[door]*tally{},
 		parked:    map[*class]map[*member]bool{},
 	}
@@ -187,6 +189,7 @@ func (c *Cluster) leave(u *member) {
 	}
 	c.park(u, false)
 	delete(c.replacing, u)
+	delete(c.following, u)
 	c.release(u.class)
 	f := u.family
 	last := f.members[len(f.members)-1]
@@ -239,14 +242,20 @@ func (c *Cluster) reclass(u *member, k *class) {
 		}
 		p.followers[u] = true
 	}
-	delete(c.replacing, u)
-	if len(k.victims) > 0 {
-		c.replacing[u] = true
-	}
+	setMember(c.replacing, u, len(k.victims) > 0)
+	setMember(c.following, u, len(k.peers) > 0)
 	for s := range u.spots() {
 		c.carry(u, *s, 1)
 		c.occupy(u, s.m, 1)
 		c.use(u, s.m, 1)
+	}
+}
+
+func setMember(set map[*member]bool, u *member, in bool) {
+	if in {
+		set[u] = true
+	} else {
+		delete(set, u)
 	}
 }
 

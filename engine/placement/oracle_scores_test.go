@@ -109,7 +109,20 @@ func (c *oracle) ousts(a, b *omember) bool {
 			}
 		}
 	}
-	return !slices.Contains(reached, a)
+	if slices.Contains(reached, a) {
+		return false
+	}
+	// Whomever a follows.
+	followed := []*omember{a}
+	for i := 0; i < len(followed); i++ {
+		for _, next := range c.units {
+			means := func(p string) bool { return matches(p, next.Name) }
+			if next != followed[i] && !slices.Contains(followed, next) && slices.ContainsFunc(followed[i].Options.MachineOf, means) {
+				followed = append(followed, next)
+			}
+		}
+	}
+	return !slices.Contains(followed, b)
 }
 
 func (c *oracle) apart(u *omember, m *omachine) []*omember {

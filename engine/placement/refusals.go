@@ -11,7 +11,8 @@ import (
 	"github.com/clusterd/clusterd/unit"
 )
 
-// Refusal is one rule that keeps a unit off some machines.
+// Refusal is one rule that keeps a unit off some machines. Their list may be
+// shared by many refusals, and is not to be changed.
 type Refusal struct {
 	Rule     string
 	Detail   string
@@ -269,7 +270,7 @@ type listing struct {
 }
 
 // listingsMax bounds how many are remembered.
-const listingsMax = 1000
+const listingsMax = 100
 
 // listOf returns the machines of a set, of which p is said. Where many units
 // wait for the same, they share one list.

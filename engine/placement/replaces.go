@@ -10,7 +10,8 @@ import (
 // A unit with Replaces= takes the machine of a unit that it names, its victim,
 // which goes elsewhere; after that neither comes to the other's machine. Units
 // that replace each other, be it in a circle, would chase each other for ever:
-// between them nobody takes a machine, they only keep apart.
+// between them nobody takes a machine, they only keep apart. So would one that
+// has to be on its victim's machine, by MachineOf=.
 
 // replaces says whether a names b in Replaces=.
 func replaces(a, b *member) bool {
@@ -19,7 +20,27 @@ func replaces(a, b *member) bool {
 
 // ousts says whether a takes b's machine when it is placed.
 func (c *Cluster) ousts(a, b *member) bool {
-	return replaces(a, b) && !b.class.options.Global && !c.reaches(b, a, map[*member]bool{})
+	return replaces(a, b) && !b.class.options.Global && !c.reaches(b, a, map[*member]bool{}) &&
+		(len(a.class.peers) == 0 || !c.follows(a, b, map[*member]bool{}))
+}
+
+// follows says whether a has to be where b is, be it by way of others.
+func (c *Cluster) follows(a, b *member, seen map[*member]bool) bool {
+	if seen[a] {
+		return false
+	}
+	seen[a] = true
+	for _, p := range a.class.peers {
+		if p.matches(b.name) {
+			return true
+		}
+		for next := range c.meant(p, c.following) {
+			if next != a && c.follows(next, b, seen) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // reaches says whether a replaces b, or one that reaches b.
@@ -32,7 +53,7 @@ func (c *Cluster) reaches(a, b *member, seen map[*member]bool) bool {
 		if p.matches(b.name) {
 			return true
 		}
-		for next := range c.meant(p) {
+		for next := range c.meant(p, c.replacing) {
 			if next != a && c.reaches(next, b, seen) {
 				return true
 			}
@@ -41,8 +62,8 @@ func (c *Cluster) reaches(a, b *member, seen map[*member]bool) bool {
 	return false
 }
 
-// meant yields the units that a pattern matches and that replace others.
-func (c *Cluster) meant(p *pattern) func(yield func(*member) bool) {
+// meant yields the units that a pattern matches; of a glob those among some.
+func (c *Cluster) meant(p *pattern, among map[*member]bool) func(yield func(*member) bool) {
 	return func(yield func(*member) bool) {
 		if !isGlob(p.text) {
 			if u := c.units.get(unit.Name(p.text)); u != nil {
@@ -50,7 +71,7 @@ func (c *Cluster) meant(p *pattern) func(yield func(*member) bool) {
 			}
 			return
 		}
-		for u := range c.replacing {
+		for u := range among {
 			if p.matches(u.name) && !yield(u) {
 				return
 			}

@@ -215,6 +215,14 @@ func TestA20_Replaces(t *testing.T) {
 			want: "new.service off m1, on m3",
 		},
 		{
+			name: "one that has to be with its victim does not chase it",
+			given: `machine m1
+				machine m2
+				unit db@2.socket on m1
+				unit a.service with db@*.socket replaces db@2.socket`,
+			want: "a.service no machine fits: db@*.socket is on m1 (m2); runs db@2.socket, which it replaces (m1)",
+		},
+		{
 			name: "a chain of victims moves up",
 			given: `machine m1
 				machine m2

@@ -27,15 +27,11 @@ type search struct {
 
 // start gathers the sets. It is false when no machine can be it.
 func (s *search) start(c *Cluster, u *member, not *machine) bool {
-	*s = search{c: c, u: u, not: not, in: s.in[:0], also: s.also[:0], out: s.out[:0], bar: s.bar[:0], own: s.own[:0], fits: s.fits[:0], over: s.over[:0]}
-	for spot := range u.spots() {
-		s.own = append(s.own, spot.m.slot)
-	}
-	slices.Sort(s.own)
-	for _, slot := range s.own {
-		if m := c.bySlot[slot]; m != not && m.registered && len(c.refuse(u, m, true)) == 0 {
-			s.fits = append(s.fits, slot)
-		}
+	s.c, s.u, s.not, s.list = c, u, not, nil
+	s.in, s.also, s.out, s.bar = s.in[:0], s.also[:0], s.out[:0], s.bar[:0]
+	s.own, s.fits, s.over = s.own[:0], s.fits[:0], s.over[:0]
+	if u.place.m != nil || u.more != nil {
+		s.home()
 	}
 	s.within(&c.open)
 	if k := u.class.mask; k != nil {
@@ -49,17 +45,32 @@ func (s *search) start(c *Cluster, u *member, not *machine) bool {
 		}
 	}
 	s.withoutRivals()
-	for version := range u.unfit() {
-		if on := c.versions[version]; on != nil {
-			s.without(on)
-		}
-	}
 	if len(c.taken) > 0 {
 		for m := range c.taken[u.name] {
 			s.own = append(s.own, m.slot)
 		}
 	}
 	return true
+}
+
+// home looks at the machines the unit is on by the rules, since the sets count
+// the unit itself, and keeps away from those whose systemd it doesn't suit.
+func (s *search) home() {
+	c, u := s.c, s.u
+	for spot := range u.spots() {
+		s.own = append(s.own, spot.m.slot)
+	}
+	slices.Sort(s.own)
+	for _, slot := range s.own {
+		if m := c.bySlot[slot]; m != s.not && m.registered && len(c.refuse(u, m, true)) == 0 {
+			s.fits = append(s.fits, slot)
+		}
+	}
+	for version := range u.unfit() {
+		if on := c.versions[version]; on != nil {
+			s.without(on)
+		}
+	}
 }
 
 // withoutRivals keeps away from those that conflict with the unit, replace it,
