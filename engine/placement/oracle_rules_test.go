@@ -177,7 +177,7 @@ func (c *oracle) conflicts(k *checks, u *omember, m *omachine) bool {
 func (c *oracle) yields(k *checks, u *omember, m *omachine) bool {
 	for _, name := range c.rivals(u, m) {
 		rival := c.units[name]
-		if m.units[name] || c.first(u, rival, m.ID) {
+		if m.units[name] || c.ousts(u, rival) || !c.ousts(rival, u) && c.first(u, rival, m.ID) {
 			continue
 		}
 		if !k.add(RuleConflicts, "runs the conflicting "+string(name)) {

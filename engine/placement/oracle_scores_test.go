@@ -79,7 +79,7 @@ func (c *oracle) portsYield(k *checks, u *omember, m *omachine) bool {
 	for _, name := range slices.Sorted(maps.Keys(m.units)) {
 		other := c.units[name]
 		p, clash := oClash(u, other)
-		if name == u.Name || !clash || m.units[name] || c.ousts(u, other) || c.first(u, other, m.ID) {
+		if name == u.Name || !clash || m.units[name] || c.ousts(u, other) || !c.ousts(other, u) && c.first(u, other, m.ID) {
 			continue
 		}
 		if !k.add(RulePorts, "port "+p.String()+" is taken by "+string(name)) {
@@ -94,7 +94,7 @@ func oReplaces(a, b *omember) bool {
 }
 
 func (c *oracle) ousts(a, b *omember) bool {
-	if !oReplaces(a, b) || b.Options.Global {
+	if !oReplaces(a, b) || !b.known || b.Options.Global {
 		return false
 	}
 	// Whatever b reaches, step by step.

@@ -18,9 +18,10 @@ func replaces(a, b *member) bool {
 	return a != b && slices.ContainsFunc(a.class.victims, func(p *pattern) bool { return p.matches(b.name) })
 }
 
-// ousts says whether a takes b's machine when it is placed.
+// ousts says whether a takes b's machine when it is placed. A unit of which
+// nothing is known but that it is there can't be moved.
 func (c *Cluster) ousts(a, b *member) bool {
-	return replaces(a, b) && !b.class.options.Global && !c.reaches(b, a, map[*member]bool{}) &&
+	return replaces(a, b) && b.known && !b.class.options.Global && !c.reaches(b, a, map[*member]bool{}) &&
 		(len(a.class.peers) == 0 || !c.follows(a, b, map[*member]bool{}))
 }
 

@@ -199,7 +199,7 @@ func (c *Cluster) conflicting(k *checks, u *member, m *machine) bool {
 // there to stay, and was there before u, or before u's file changed.
 func (c *Cluster) yields(k *checks, u *member, m *machine) bool {
 	for _, rival := range c.rivals(u, m) {
-		if rival.on(m).leaving || first(u, rival, m) {
+		if rival.on(m).leaving || c.ousts(u, rival) || !c.ousts(rival, u) && first(u, rival, m) {
 			continue
 		}
 		if !k.add(RuleConflicts, "runs the conflicting "+string(rival.name)) {
@@ -286,7 +286,7 @@ func (c *Cluster) portsFree(k *checks, u *member, m *machine) bool {
 // to stay, as in a conflict.
 func (c *Cluster) portsYield(k *checks, u *member, m *machine) bool {
 	for _, taken := range c.portsTaken(u, m) {
-		if s := taken.by.on(m); s.leaving || c.ousts(u, taken.by) || first(u, taken.by, m) {
+		if s := taken.by.on(m); s.leaving || c.ousts(u, taken.by) || !c.ousts(taken.by, u) && first(u, taken.by, m) {
 			continue
 		}
 		if !k.add(RulePorts, taken.String()) {
