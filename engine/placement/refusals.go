@@ -179,10 +179,10 @@ func (r *refusals) rivals() {
 		return
 	}
 	for _, p := range u.class.conflicts {
-		r.both(p, &p.matching.set, &all)
+		r.both(p, &p.matching, &all, p.matches(u.name))
 	}
 	for _, p := range matched {
-		r.both(p, &p.carrying.set, &all)
+		r.both(p, &p.carrying, &all, slices.Contains(u.class.conflicts, p))
 	}
 }
 
@@ -225,15 +225,17 @@ type problemOn struct {
 	short string // said when there are many
 }
 
-// both says that a pattern keeps u off the machines that are in both sets.
-func (r *refusals) both(p *pattern, a, b *set) {
-	var s set
-	for slot := range a.all() {
-		if b.has(slot) {
-			s.add(slot)
+// both says that a pattern keeps u off the machines that are in both sets. With
+// self the tally counts u, too, where it is.
+func (r *refusals) both(p *pattern, t *tally, all *set, self bool) {
+	found := t.clone()
+	found.within(all)
+	for s := range r.u.spots() {
+		if self && t.count(s.m.slot) == 1 {
+			found.remove(s.m.slot)
 		}
 	}
-	r.add(RuleConflicts, "has a unit in conflict by Conflicts="+p.text, &s)
+	r.add(RuleConflicts, "has a unit in conflict by Conflicts="+p.text, &found)
 }
 
 func (r *refusals) systemd() {
