@@ -53,11 +53,11 @@ func (c *Cluster) ExplainUnit(name unit.Name) (Explanation, bool) {
 	for slot := range c.registered.all() {
 		m := c.bySlot[slot]
 		r := MachineReasons{ID: m.ID, Hostname: c.name(m)}
-		for _, p := range c.problems(u, m) {
-			if !slices.ContainsFunc(r.Problems, func(q Problem) bool { return q.Rule == p.rule }) {
-				counts[p.rule]++
+		for _, p := range listed(c.problems(u, m)) {
+			if !slices.ContainsFunc(r.Problems, func(q Problem) bool { return q.Rule == p.Rule }) {
+				counts[p.Rule]++
 			}
-			r.Problems = append(r.Problems, Problem{p.rule, p.detail})
+			r.Problems = append(r.Problems, p)
 		}
 		e.Machines = append(e.Machines, r)
 	}
@@ -71,6 +71,14 @@ func (c *Cluster) ExplainUnit(name unit.Name) (Explanation, bool) {
 		e.Change = c.remedy(u, e.Machines)
 	}
 	return e, true
+}
+
+func listed(problems []problem) []Problem {
+	var all []Problem
+	for _, p := range problems {
+		all = append(all, Problem{p.rule, p.detail})
+	}
+	return all
 }
 
 // problems says all that keeps u off m, also where one thing would do.
@@ -100,16 +108,17 @@ func (c *Cluster) remedy(u *member, machines []MachineReasons) *Change {
 	r.ofUnit()
 	for _, m := range machines {
 		r.ofMachine(c.machines[m.ID], m.Problems)
+		if len(u.class.victims) > 0 { // those it ousts are no problem
+			k := &checks{all: true, over: true}
+			r.ofMachine(c.machines[m.ID], listed(c.refuseBy(k, u, c.machines[m.ID])))
+		}
 	}
 	for _, m := range r.homes() { // less keeps it from staying
 		var problems []Problem
 		if m.State != Ready {
 			problems = append(problems, Problem{RuleState, m.Why})
 		}
-		for _, p := range c.expelBy(&checks{}, u, m) {
-			problems = append(problems, Problem{p.rule, p.detail})
-		}
-		r.ofMachine(m, problems)
+		r.ofMachine(m, append(problems, listed(c.expelBy(&checks{}, u, m))...))
 	}
 	for _, changes := range r.found {
 		for _, ch := range changes {

@@ -128,7 +128,7 @@ func (p *planning) decide(u *member) {
 		v = c.somewhere(u, p.before)
 	}
 	c.take(u, v)
-	c.park(u, u.wanted && (len(v.on) == 0 || len(v.refusals) > 0))
+	c.park(u, u.wanted && (len(v.on) == 0 || len(v.refusals) > 0 || v.on[0].Drained)) // one adopted there is to move
 	p.decisions = append(p.decisions, Decision{
 		Unit: u.name, On: p.list(v.on), Off: p.list(v.off), Reason: v.reason, Refusals: v.refusals,
 	})
