@@ -118,6 +118,9 @@ func (c *Cluster) remedy(u *member, machines []MachineReasons) *Change {
 		if m.State != Ready {
 			problems = append(problems, Problem{RuleState, m.Why})
 		}
+		if m.Drained {
+			problems = append(problems, Problem{RuleDrain, ""})
+		}
 		r.ofMachine(m, append(problems, listed(c.expelBy(&checks{}, u, m))...))
 	}
 	for _, changes := range r.found {

@@ -346,10 +346,10 @@ func (t *table) called(prefix string) []*machine {
 }
 
 // SetTaken says that a machine has a unit's name for itself, in the file path;
-// an empty path takes that back.
+// an empty path takes that back. Of a machine that isn't registered nothing is kept.
 func (c *Cluster) SetTaken(id registry.MachineID, name unit.Name, path string) {
 	m := c.machines[id]
-	if m == nil {
+	if m == nil || !m.registered {
 		return
 	}
 	if path == "" {

@@ -228,7 +228,7 @@ func (c *oracle) Take(id registry.MachineID, name unit.Name) {
 // an empty path takes that back.
 func (c *oracle) SetTaken(id registry.MachineID, name unit.Name, path string) {
 	m := c.machines[id]
-	if m == nil {
+	if m == nil || !m.registered {
 		return
 	}
 	if path == "" {
