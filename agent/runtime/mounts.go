@@ -131,6 +131,13 @@ func readIn(root int, file string) ([]byte, error) {
 // PrepareVolumes finds out what volumes bind, whatever links lead there. With
 // make, what isn't there is made, a directory, as docker does.
 func PrepareVolumes(volumes []Volume, make bool) error {
+	if len(volumes) == 0 {
+		return nil
+	}
+	mounts, err := readMounts()
+	if err != nil {
+		return err
+	}
 	for i, v := range volumes {
 		real, err := resolve(v.Source)
 		if err != nil {
@@ -153,6 +160,12 @@ func PrepareVolumes(volumes []Volume, make bool) error {
 			return fmt.Errorf("volume %s: %w", v.Source, err)
 		}
 		volumes[i].Source, volumes[i].file = real, err == nil && !info.IsDir()
+		if err := checkVolume(mounts, volumes[i]); err != nil {
+			return fmt.Errorf("volume %w", err)
+		}
+		if err == nil && info.Mode()&os.ModeSocket != 0 && info.Sys().(*syscall.Stat_t).Nlink > 1 {
+			return fmt.Errorf("volume %s: is a socket with several names, of which another may be one that rules this machine; bind the directory it is in", real)
+		}
 	}
 	return nil
 }
