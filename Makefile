@@ -69,6 +69,7 @@ bench: deps build ## measure clusters of lab machines, ten minutes at most (root
 bench-runtime: PACKAGES += runc podman bubblewrap
 bench-runtime: deps build ## measure nsrun beside crun, runc, podman and bwrap (root)
 	$(GO) test -run '^$$' -bench '^BenchmarkRuntime' -benchtime 1x -timeout 15m ./functional/
+	$(GO) test -run '^$$' -bench '^BenchmarkPull' -benchtime 5x -timeout 15m ./agent/image/pull/
 
 clean: ## remove what was built
 	rm -rf bin
