@@ -78,6 +78,18 @@ func splitRegistry(name string) (registry, repository string) {
 	return registry, repository
 }
 
+// ParseHost reads the name of a registry as it stands alone, where nothing can be
+// taken for a user's name: myregistry is a host, too.
+func ParseHost(s string) (string, error) {
+	if !validHost(s) {
+		return "", fmt.Errorf("registry %q is no host name", s)
+	}
+	if s == "index.docker.io" {
+		return defaultRegistry, nil
+	}
+	return s, nil
+}
+
 func validTag(tag string) bool {
 	if tag == "" || len(tag) > tagBytesMax || tag[0] == '.' || tag[0] == '-' {
 		return false

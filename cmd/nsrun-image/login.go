@@ -90,24 +90,33 @@ func (t *tool) logout(ctx context.Context, args []string) error {
 	return nil
 }
 
-// loginHost returns the registry that is meant: docker.io when none is named.
+// loginHost returns the registry that is meant: docker.io when none is named. It is no
+// image's name: what has neither dot nor port is a host all the same, not a user of docker.io.
 func loginHost(args []string) (string, error) {
 	switch len(args) {
 	case 0:
 		return "docker.io", nil
 	case 1:
-		host := strings.TrimPrefix(strings.TrimPrefix(args[0], "https://"), "http://")
-		for _, end := range []string{"/", "/v1", "/v2"} { // as people, and docker's file, write it
-			host = strings.TrimSuffix(host, end)
+		host, isURL := args[0], false
+		for _, scheme := range []string{"https://", "http://"} {
+			if rest, ok := strings.CutPrefix(host, scheme); ok {
+				host, isURL = rest, true
+				break
+			}
 		}
-		if strings.Contains(host, "/") {
-			return "", fmt.Errorf("login: %s: logins are for a whole registry; write its host, %s; %w", args[0], host[:strings.IndexByte(host, '/')], errUsage)
+		host, path, _ := strings.Cut(host, "/")
+		switch strings.TrimSuffix(path, "/") {
+		case "", "v1", "v2": // as people, and docker's file, write it
+		default:
+			if !isURL {
+				return "", fmt.Errorf("login: %s: logins are for a whole registry; write its host, %s; %w", args[0], host, errUsage)
+			}
 		}
-		ref, err := image.ParseReference(host + "/x")
+		host, err := image.ParseHost(host)
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("%w; %w", err, errUsage)
 		}
-		return ref.Registry, nil
+		return host, nil
 	}
 	return "", fmt.Errorf("more than one registry; %w", errUsage)
 }
