@@ -106,23 +106,48 @@ func (c *Container) Running() bool { return c.Live != nil && !c.Live.Setting }
 
 // SystemDir is root's; without root each user has an own. NSRUN_DIR in the
 // environment puts everything below that directory instead, for trying things.
-func SystemDir() *Dir {
-	if dir := os.Getenv("NSRUN_DIR"); dir != "" {
-		return NewDir(dir, filepath.Join(dir, "run"))
+func SystemDir() (*Dir, error) { return systemDir(os.Geteuid(), os.Getenv, os.ReadFile) }
+
+func systemDir(uid int, env func(string) string, read func(string) ([]byte, error)) (*Dir, error) {
+	if dir := env("NSRUN_DIR"); dir != "" {
+		return NewDir(dir, filepath.Join(dir, "run")), nil
 	}
-	if os.Geteuid() == 0 {
-		return NewDir("/var/lib/nsrun", "/run/nsrun")
+	if uid == 0 {
+		return NewDir("/var/lib/nsrun", "/run/nsrun"), nil
 	}
-	data, run := os.Getenv("XDG_DATA_HOME"), os.Getenv("XDG_RUNTIME_DIR")
-	if data == "" {
-		data = filepath.Join(os.Getenv("HOME"), ".local/share")
+	// What is relative would be another directory for each working directory.
+	data, run := env("XDG_DATA_HOME"), env("XDG_RUNTIME_DIR")
+	if !filepath.IsAbs(data) {
+		home, err := homeOf(uid, env("HOME"), read)
+		if err != nil {
+			return nil, err
+		}
+		data = filepath.Join(home, ".local/share")
 	}
-	if run == "" {
+	if !filepath.IsAbs(run) {
 		run = filepath.Join(data, "nsrun", "run") // liveness goes by start time, so it may outlast a boot
-		return NewDir(filepath.Join(data, "nsrun"), run)
+		return NewDir(filepath.Join(data, "nsrun"), run), nil
 	}
-	return NewDir(filepath.Join(data, "nsrun"), filepath.Join(run, "nsrun"))
+	return NewDir(filepath.Join(data, "nsrun"), filepath.Join(run, "nsrun")), nil
 }
+
+// homeOf returns home, what the environment says, if that is of use, or else what
+// /etc/passwd has for uid. / is what systemd and many a file say for want of any.
+func homeOf(uid int, home string, read func(string) ([]byte, error)) (string, error) {
+	if !isHome(home) {
+		passwd, _ := read("/etc/passwd") // without it nobody is known
+		home = ""
+		if entry := find(passwd, 7, func(f []string) bool { return f[2] == strconv.Itoa(uid) }); entry != nil {
+			home = entry[5]
+		}
+	}
+	if !isHome(home) {
+		return "", fmt.Errorf("no home directory is known for user %d; set HOME or NSRUN_DIR", uid)
+	}
+	return home, nil
+}
+
+func isHome(dir string) bool { return filepath.IsAbs(dir) && filepath.Clean(dir) != "/" }
 
 // NewDir returns the containers kept under data, their live state under run.
 // Neither need exist yet.

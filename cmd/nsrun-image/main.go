@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"syscall"
 )
@@ -21,8 +22,10 @@ func runUntilSignal(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// systemd sets no HOME for services of root, whose logins are wanted all the same.
-	if os.Getenv("HOME") == "" {
-		if u, err := user.LookupId(strconv.Itoa(os.Getuid())); err == nil {
+	// A relative one would be another for each working directory.
+	if !filepath.IsAbs(os.Getenv("HOME")) {
+		os.Unsetenv("HOME")
+		if u, err := user.LookupId(strconv.Itoa(os.Getuid())); err == nil && filepath.IsAbs(u.HomeDir) {
 			os.Setenv("HOME", u.HomeDir)
 		}
 	}

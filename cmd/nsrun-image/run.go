@@ -155,19 +155,27 @@ func settingsFile(path string) string {
 	return path
 }
 
-func (t *tool) store() (*image.Store, error) { return image.Open(t.root) }
+func (t *tool) store() (*image.Store, error) {
+	if t.root == "" {
+		return nil, fmt.Errorf("no home directory is known for user %d; set HOME or give --root", os.Geteuid())
+	}
+	return image.Open(t.root)
+}
 
-// defaultRoot is root's store, or the user's own.
+// defaultRoot is root's store, or the user's own; "" if the user has no home.
 func defaultRoot() string {
 	if os.Geteuid() == 0 {
 		return image.Dir
 	}
-	data := os.Getenv("XDG_DATA_HOME")
-	if home, err := os.UserHomeDir(); data == "" && err == nil {
+	return rootOf(os.Getenv("XDG_DATA_HOME"), os.Getenv("HOME"))
+}
+
+func rootOf(data, home string) string {
+	if !filepath.IsAbs(data) {
+		if !filepath.IsAbs(home) || filepath.Clean(home) == "/" {
+			return ""
+		}
 		data = filepath.Join(home, ".local", "share")
-	}
-	if data == "" {
-		return image.Dir
 	}
 	return filepath.Join(data, "nsrun", "images")
 }

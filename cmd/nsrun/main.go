@@ -50,15 +50,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "nsrun: a container has only a link of the kernel's to the machine's nsrun as its program; give it a program of its own")
 		return runtime.ExitNotExecutable
 	}
-	a := &app{name: "nsrun", dir: runtime.SystemDir(), stdout: stdout, stderr: stderr}
-	store, err := image.Open(a.dir.Images())
-	if err != nil {
-		fmt.Fprintf(stderr, "nsrun: %v\n", err)
-		return runtime.ExitFailed
-	}
-	a.store = store
-	a.dir.UseLeases(leases{store: store})
-	a.dir.UseProfiles(a.profiles)
+	a := &app{name: "nsrun", stdout: stdout, stderr: stderr}
+	homeless := a.open()
 	if filepath.Base(args[0]) == "docker" {
 		a.name = "docker"
 	}
@@ -87,9 +80,27 @@ func run(args []string, stdout, stderr io.Writer) int {
 				return a.otherwise("help", []string{name})
 			}
 		}
+		if homeless != nil && v.name != "help" && v.name != "version" {
+			return a.exitCode(v.name, homeless)
+		}
 		return a.exitCode(v.name, v.do(a, args))
 	}
 	return a.otherwise(name, args)
+}
+
+// open finds where containers and images are.
+func (a *app) open() (err error) {
+	dir, err := runtime.SystemDir()
+	if err != nil {
+		return err
+	}
+	if a.store, err = image.Open(dir.Images()); err != nil {
+		return err
+	}
+	a.dir = dir
+	a.dir.UseLeases(leases{store: a.store})
+	a.dir.UseProfiles(a.profiles)
+	return nil
 }
 
 // exitCode prints an error and turns it into docker's number for it.
