@@ -64,7 +64,8 @@
 // A pattern is HOST or HOST/NAME, in a name's normal form: busybox is
 // docker.io/library/busybox. * stands for anything but a slash, ** for anything. What counts
 // is the name, not the mirror it is fetched from. pull, run, tag and the names that
-// an archive gives its images are asked about; a run also when the image is here already.
+// an archive gives its images are asked about; a run also when the image is here already,
+// and a tag about both its names: what may not be run may not be renamed to what may.
 // RequireDigest= doesn't keep archives out, but to run from them the digest has to be named.
 //
 // Those of [Store] are kept after each pull and load. What a container holds, what was

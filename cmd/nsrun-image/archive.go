@@ -177,6 +177,14 @@ func (t *tool) tag(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	// What may not be run may not get a name that may.
+	src, err := image.ParseReference(img.Ref)
+	if err != nil {
+		return err
+	}
+	if err := policy.Check(src); err != nil {
+		return fmt.Errorf("tag %s: %w", names[0], err)
+	}
 	return session.Retag(img, dst)
 }
 
