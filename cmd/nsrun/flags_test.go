@@ -225,7 +225,7 @@ func TestExitOfUnit(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	t.Setenv("NSRUN_TEST_PASSED", "on")
 	file := filepath.Join(t.TempDir(), "env")
-	if err := os.WriteFile(file, []byte("A=file\nB=file\nNSRUN_TEST_PASSED\nNSRUN_TEST_ABSENT\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("\ufeffA=file\nB=file\nNSRUN_TEST_PASSED\nNSRUN_TEST_ABSENT\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	o := &runOptions{env: []string{"B=flag", "NOT_SET_ANYWHERE"}, envFiles: []string{file}}

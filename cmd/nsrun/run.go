@@ -388,6 +388,7 @@ func ours(name string) bool {
 // stands, quotes and all; a line whose first sign is # is a comment.
 func parseEnvFile(text string) ([]string, error) {
 	var entries []string
+	text = strings.TrimPrefix(text, "\ufeff") // an editor's mark, no part of the first name
 	for i, line := range strings.Split(text, "\n") {
 		line = strings.TrimRight(line, "\r")
 		line = strings.TrimLeft(line, " \t")
