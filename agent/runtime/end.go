@@ -27,7 +27,8 @@ func waitChild(pid int) syscall.WaitStatus {
 
 // deaf reports whether a signal does nothing to the first process of a
 // container: the kernel drops what such a process neither catches nor has
-// blocked, to take it up by sigwait.
+// blocked, to take it up by sigwait. One that ignores the signal does so on
+// purpose, to finish something, and isn't deaf.
 func deaf(pid int, sig unix.Signal) bool {
 	return !waitsForSignals(pid) && drops(pid, sig) && !waitsForSignals(pid)
 }
@@ -42,7 +43,7 @@ func waitsForSignals(pid int) bool {
 
 func drops(pid int, sig unix.Signal) bool {
 	bit := uint64(1) << (sig - 1)
-	for _, key := range []string{"SigCgt", "SigBlk"} {
+	for _, key := range []string{"SigCgt", "SigBlk", "SigIgn"} {
 		value, err := statusLine(strconv.Itoa(pid), key)
 		if err != nil {
 			return false

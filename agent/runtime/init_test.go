@@ -60,7 +60,8 @@ func TestInitFile(t *testing.T) {
 	}
 }
 
-// TestDeaf: whoever waits for a signal, by a handler or by sigwait, is not deaf.
+// TestDeaf: whoever waits for a signal, by a handler or by sigwait, is not deaf,
+// and neither is who ignores it on purpose.
 func TestDeaf(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "init")
 	if err := os.WriteFile(file, initFile(), 0o700); err != nil {
@@ -73,6 +74,7 @@ func TestDeaf(t *testing.T) {
 	}{
 		{"sigwait", []string{file, "init", "/bin/sleep", "sleep", "30"}, false},
 		{"a handler", []string{"/bin/sh", "sh", "-c", "trap : TERM; while :; do sleep 0.05; done"}, false},
+		{"ignored", []string{"/bin/sh", "sh", "-c", `trap "" TERM; while :; do sleep 0.05; done`}, false},
 		{"neither", []string{"/bin/sleep", "sleep", "30"}, true},
 	} {
 		cmd := &exec.Cmd{Path: row.argv[0], Args: row.argv[1:]}
@@ -93,7 +95,7 @@ func TestDeaf(t *testing.T) {
 			}
 		}
 		cmd.Process.Signal(unix.SIGTERM) // init passes it on, and ends as its program does
-		if row.name == "a handler" {
+		if row.name == "a handler" || row.name == "ignored" {
 			cmd.Process.Kill()
 		}
 		cmd.Wait()

@@ -327,6 +327,45 @@ func TestA05_StopOfADeafProcessIsQuickAndClean(t *testing.T) {
 	}
 }
 
+// TestStopWaitsForOneThatIgnoresTheSignal: it does so on purpose, to finish what
+// it is at, and is killed only when the limit has passed.
+func TestStopWaitsForOneThatIgnoresTheSignal(t *testing.T) {
+	m := newManager(t)
+	for _, row := range []struct {
+		name, limit, script string
+		code                int // 137: killed
+	}{
+		{"in time", "20", `trap "" TERM; touch /ready; sleep 1; touch /committed`, 0},
+		{"too late", "1", `trap "" TERM; touch /ready; sleep 100`, 137},
+	} {
+		for _, file := range []string{"ready", "committed"} {
+			os.Remove(filepath.Join(m.dir, "root", file))
+		}
+		pid, ready := m.handOver(m.run("--name", "db", "sh", "-c", row.script)...)
+		if !ready {
+			t.Fatalf("%s: not ready:\n%s", row.name, m.output)
+		}
+		for until := time.Now().Add(10 * time.Second); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+			if _, err := os.Stat(filepath.Join(m.dir, "root", "ready")); err == nil {
+				break
+			}
+		}
+		if out, code := m.nsrun("stop", "-t", row.limit, "db"); code != 0 {
+			t.Errorf("%s: stop: exit %d, %s", row.name, code, out)
+		}
+		status := reap(t, pid)
+		if code := status.ExitStatus(); status.Exited() && code != row.code || status.Signaled() && 128+int(status.Signal()) != row.code {
+			t.Errorf("%s: status %v, want %d", row.name, status, row.code)
+		}
+		if _, err := os.Stat(filepath.Join(m.dir, "root", "committed")); row.code == 0 && err != nil {
+			t.Errorf("%s: not committed: %v", row.name, err)
+		}
+		if out, code := m.nsrun("rm", "db"); code != 0 {
+			t.Errorf("%s: rm: exit %d, %s", row.name, code, out)
+		}
+	}
+}
+
 func TestB04_NsrunKilledBeforeTheGateLeavesNothing(t *testing.T) {
 	m := newManager(t)
 	cmd := m.command([]string{"NOTIFY_SOCKET=" + filepath.Join(m.dir, "notify")}, m.run("--name", "web", "--rm", "sleep", "100")...)
@@ -385,12 +424,14 @@ func TestB06_SignalsReachTheProgram(t *testing.T) {
 	for _, row := range []struct {
 		name, script string
 		signal       unix.Signal
-		want         int
+		times, want  int
 	}{
-		{"one that handles it", "trap 'exit 9' TERM; echo up; while true; do sleep 0.05; done", unix.SIGTERM, 9},
-		{"one that is deaf to it", "echo up; while true; do sleep 0.05; done", unix.SIGTERM, 143},
+		{"one that handles it", "trap 'exit 9' TERM; echo up; while true; do sleep 0.05; done", unix.SIGTERM, 1, 9},
+		{"one that is deaf to it", "echo up; while true; do sleep 0.05; done", unix.SIGTERM, 1, 143},
+		{"one that ignores it", "trap '' TERM; echo up; sleep 1; exit 8", unix.SIGTERM, 1, 8},
+		{"one that ignores it, insisted on", "trap '' TERM; echo up; sleep 100", unix.SIGTERM, 6, 143},
 		// The shell itself catches INT, so that "up" must come from what follows it.
-		{"one that is deaf to an interrupt", "exec busybox yes up", unix.SIGINT, 130},
+		{"one that is deaf to an interrupt", "exec busybox yes up", unix.SIGINT, 1, 130},
 	} {
 		cmd := m.command(nil, m.run("--rm", "sh", "-c", row.script)...)
 		cmd.Stdout = nil
@@ -404,7 +445,10 @@ func TestB06_SignalsReachTheProgram(t *testing.T) {
 		if _, err := out.Read(make([]byte, 3)); err != nil {
 			t.Fatalf("%v\n%s", err, m.output)
 		}
-		cmd.Process.Signal(row.signal)
+		for range row.times {
+			cmd.Process.Signal(row.signal)
+			time.Sleep(100 * time.Millisecond) // of two that wait the kernel makes one
+		}
 		guard := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
 		cmd.Wait()
 		guard.Stop()
