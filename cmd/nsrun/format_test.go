@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -117,8 +119,19 @@ func TestJournalTime(t *testing.T) {
 }
 
 // TestEveryVerbHasHelp: help knows each verb, by its short and its long name, and
-// says what each flag that does something is for.
+// says what each flag that does something is for. It is so where nsrun-image is
+// installed, too, which knows nothing of nsrun's own verbs.
 func TestEveryVerbHasHelp(t *testing.T) {
+	t.Run("without nsrun-image", everyVerbHasHelp)
+	bin := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", bin, "../nsrun-image").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	t.Run("with nsrun-image", everyVerbHasHelp)
+}
+
+func everyVerbHasHelp(t *testing.T) {
 	for _, v := range verbs() {
 		var out, errs strings.Builder
 		if code := run(append([]string{"docker", "help"}, strings.Fields(v.name)...), &out, &errs); code != 0 || !strings.Contains(out.String(), v.name) && v.about != "" {

@@ -13,10 +13,14 @@ import (
 	"github.com/clusterd/clusterd/agent/runtime"
 )
 
+// imageVerbs are those that nsrun-image has, and knows the flags of.
+const imageVerbs = "pull images rmi load save tag history login logout verify prune"
+
 // helpMore is help for verbs that take few flags or none, and for those that
 // nsrun-image has.
 func (a *app) helpMore(name string) error {
 	text, ok := map[string]string{
+		"port":            "port NAME [PORT[/PROTOCOL]]\n\nPrints where the ports of a container are to be had on the machine: all, or\nthose of one port of the container (default protocol: tcp).\n",
 		"wait":            "wait NAME…\n\nWaits until each has ended and prints its exit code.\n",
 		"container prune": "container prune --force\n\nRemoves every container that has ended. Nothing is asked.\n",
 		"system prune":    "system prune --force [--all] [--volumes]\n\nRemoves every container that has ended, images that nobody needs (--all: those\nthat no container uses, too), and with --volumes volumes without a name.\n",
@@ -38,7 +42,7 @@ func (a *app) helpMore(name string) error {
 		if v.name != name {
 			continue
 		}
-		if program, err := imageProgram(); err == nil && v.about != "" {
+		if program, err := imageProgram(); err == nil && slices.Contains(strings.Fields(imageVerbs), name) {
 			ask := exec.Command(program, name, "--help")
 			ask.Stdout, ask.Stderr = a.stdout, a.stderr
 			return ask.Run()
