@@ -69,7 +69,7 @@ func TestKernelLacksACall(t *testing.T) {
 	} {
 		for _, args := range [][]string{{"--rootfs", root + ":O"}, {"--rootfs", root, "--userns", "host", "-v", m.dir + "/root/bin:/b:ro"}} {
 			// Descriptor 9, left open by a careless parent, must not get in.
-			script := fmt.Sprintf(`exec 9<%s; exec without %s nsrun run --rm %s sh -c 'ls /proc/self/fd | wc -l; exit 3'`, root, row.call, strings.Join(args, " "))
+			script := fmt.Sprintf(`exec 9<%s; exec without %s nsrun run --rm --network=none %s sh -c 'ls /proc/self/fd | wc -l; exit 3'`, root, row.call, strings.Join(args, " "))
 			cmd := exec.Command("sh", "-c", script)
 			cmd.Env = append(os.Environ(), raceExit, "NSRUN_DIR="+filepath.Join(m.dir, "state"))
 			var out, errs bytes.Buffer

@@ -70,7 +70,8 @@ func (o *runOptions) setNetwork(v string) error {
 }
 
 // chooseNetwork takes the default where none was named: the bridge for root, if
-// the program for that is here. A flag that only the bridge has asks for it.
+// the program for that is here; if it isn't, there is a warning. A flag that only
+// the bridge has asks for it.
 func (a *app) chooseNetwork(o *runOptions) {
 	s := &o.spec
 	if s.Network != "" {
@@ -78,19 +79,17 @@ func (a *app) chooseNetwork(o *runOptions) {
 	}
 	b, n := s.Bridge, o.networking
 	asked := b.Address != "" || b.Hardware != "" || len(b.Aliases) > 0 || len(n.publish) > 0 || n.publishAll || len(n.links) > 0
+	s.Network = runtime.NetworkNone
 	switch {
 	case asked:
 		s.Network = runtime.NetworkBridge
-	case runtime.Root() && haveBridge():
+	case runtime.Root():
+		if _, err := sibling(networkProgram); err != nil {
+			fmt.Fprintf(a.stderr, "%s: run %s: warning: %v; so it has loopback only; write --network=none if that is meant\n", a.name, s.Name, err)
+			return
+		}
 		s.Network, s.Bridge.Default = runtime.NetworkBridge, true
-	default:
-		s.Network = runtime.NetworkNone
 	}
-}
-
-func haveBridge() bool {
-	_, err := sibling(networkProgram)
-	return err == nil
 }
 
 // networks says which there are on this machine, for info; the first is the default.

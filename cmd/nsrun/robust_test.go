@@ -323,7 +323,7 @@ func TestB04_ManyAtOnce(t *testing.T) {
 	host, _ := serveBusybox(t)
 	m.pull("busybox", host)
 	start := func(i int) *exec.Cmd {
-		cmd := m.command(nil, "run", "--rm", "busybox", "sh", "-c", fmt.Sprintf("exit %d", i%120+1))
+		cmd := m.command(nil, "run", "--rm", "--network=none", "busybox", "sh", "-c", fmt.Sprintf("exit %d", i%120+1))
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -195,7 +195,7 @@ func (m *manager) nsrun(args ...string) (string, int) {
 }
 
 func (m *manager) run(args ...string) []string {
-	return append([]string{"run", "--rootfs", filepath.Join(m.dir, "root")}, args...)
+	return append([]string{"run", "--network=none", "--rootfs", filepath.Join(m.dir, "root")}, args...)
 }
 
 func TestB02_HandedOverProcessIsSystemdsOwn(t *testing.T) {
