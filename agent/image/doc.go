@@ -9,7 +9,7 @@
 //	layers/<hex>.sums               what was unpacked there, for [Store] users that check it
 //	layers/<hex>.frame              the rest of its archive, for those that save it
 //	refs/<registry>/<repository>/:<tag>  or  @sha256:<hex>    which manifest a reference stands for
-//	leases/<holder>                 a link that names the image a container uses; kept while the lease is there
+//	leases/<holder>                 names the image a container uses, which is kept while that is there: a hard link to a file in refs/, or a symbolic one that says as much
 //	partial/<hex>                   beginnings of blobs, of pulls that were cut off
 //	tmp/  lock  locks/              work in progress; advisory locks
 //

@@ -32,6 +32,9 @@ func (s *Store) Hold(ctx context.Context, holder string, img *Image) error {
 			return fmt.Errorf("hold image %s: %w: layer %s was removed", img.Ref, ErrDamaged, id)
 		}
 	}
+	if s.holdName(path, img) {
+		return nil
+	}
 	text := strings.Join([]string{img.Ref, string(img.Digest), string(img.Manifest), string(img.ConfigID)}, " ")
 	err = os.Symlink(text, path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -50,6 +53,23 @@ func (s *Store) Hold(ctx context.Context, holder string, img *Image) error {
 		return fmt.Errorf("hold image %s: %w", img.Ref, err)
 	}
 	return nil
+}
+
+// holdName makes the lease a further name of the file that says what the image's
+// reference stands for: that takes neither a file nor room of its own, which a
+// disk feels at every start. It reports whether it could, and whether the reference
+// stands for that image still.
+func (s *Store) holdName(path string, img *Image) bool {
+	ref, err := ParseReference(img.Ref)
+	if err != nil || os.Link(s.refPath(ref), path) != nil {
+		return false
+	}
+	l, err := readLease(path)
+	if err == nil && l == (lease{img.Ref, record{Digest: img.Digest, Manifest: img.Manifest, Config: img.ConfigID}}) {
+		return true
+	}
+	os.Remove(path)
+	return false
 }
 
 // Release ends what Hold began, and notes on the image that it was in use until
@@ -100,8 +120,9 @@ func (s *Store) Held(holder string) (*Image, error) {
 	return s.build(l.Ref, l.record)
 }
 
-// lease is what a link in leases/ says, in its target: made in one call, it is
-// there as a whole or not at all.
+// lease is what a file in leases/ says: it is a further name of a file in refs/,
+// or a link that says it in its target. Made in one call, it is there as a whole
+// or not at all.
 type lease struct {
 	Ref string
 	record
@@ -116,6 +137,16 @@ func (s *Store) leasePath(holder string) (string, error) {
 
 func readLease(path string) (l lease, err error) {
 	text, err := os.Readlink(path)
+	if errors.Is(err, unix.EINVAL) { // no link
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return l, err
+		}
+		if l.Ref, l.record, err = decodeRef(data); err != nil {
+			return l, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+		}
+		return l, nil
+	}
 	if err != nil {
 		return l, err
 	}

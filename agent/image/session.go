@@ -155,7 +155,7 @@ func (x *Session) Tag(ref Reference, digest, manifest, config Digest) error {
 	if err := x.putBlueprint(config); err != nil {
 		return fmt.Errorf("keep image %s: %w", ref.Familiar(), err)
 	}
-	data := record{Digest: digest, Manifest: manifest, Config: config}.encode()
+	data := record{Digest: digest, Manifest: manifest, Config: config}.encode(ref)
 	if err := x.store.writeFile(x.store.refPath(ref), data); err != nil {
 		return fmt.Errorf("keep image %s: %w", ref.Familiar(), err)
 	}

@@ -74,17 +74,21 @@ type record struct {
 	Digest, Manifest, Config Digest
 }
 
-func (r record) encode() []byte {
+// encode writes what the reference stands for.
+func (r record) encode(ref Reference) []byte {
 	var w sheet.Writer
+	w.Text("ref", ref.String())
 	w.Text("digest", string(r.Digest))
 	w.Text("manifest", string(r.Manifest))
 	w.Text("config", string(r.Config))
 	return w.Bytes()
 }
 
-func decodeRecord(data []byte) (r record, err error) {
+func decodeRef(data []byte) (ref string, r record, err error) {
 	err = sheet.Read(data, func(l sheet.Line) error {
 		switch l.Name {
+		case "ref":
+			ref = l.Text()
 		case "digest":
 			r.Digest = Digest(l.Text())
 		case "manifest":
@@ -97,7 +101,7 @@ func decodeRecord(data []byte) (r record, err error) {
 	if err == nil {
 		err = r.check()
 	}
-	return r, err
+	return ref, r, err
 }
 
 func (r record) check() error {
@@ -174,7 +178,7 @@ func (s *Store) record(ref Reference) (rec record, written time.Time, err error)
 	if err != nil {
 		return rec, written, err
 	}
-	if rec, err = decodeRecord(data); err != nil {
+	if _, rec, err = decodeRef(data); err != nil {
 		return rec, written, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
 	if info, err := os.Lstat(path); err == nil {

@@ -253,3 +253,27 @@ func BenchmarkResolve(b *testing.B) {
 		}
 	}
 }
+
+// A lease is the reference's own file by another name; when the reference comes to
+// stand for another image, the lease doesn't.
+func TestALeaseKeepsWhatTheNameStoodFor(t *testing.T) {
+	store, put := newStore(t)
+	old := put("a", "x")
+	if err := store.Hold(t.Context(), "web", old); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(filepath.Join(store.dir, "leases", "web")); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("the lease is no further name: %v, %v", info, err)
+	}
+	put("a", "y")
+	held, err := store.Held("web")
+	if err != nil || held.ConfigID != old.ConfigID {
+		t.Errorf("held %+v, %v, want what was held", held, err)
+	}
+	if err := store.Hold(t.Context(), "late", old); err != nil { // found before the name changed
+		t.Fatal(err)
+	}
+	if held, err := store.Held("late"); err != nil || held.ConfigID != old.ConfigID {
+		t.Errorf("held late %+v, %v, want what was asked for", held, err)
+	}
+}
