@@ -167,7 +167,7 @@ func TestAgentLifeOfAUnit(t *testing.T) {
 		w.settle()
 		w.want("gone", w.manager.took(), "stop web.service; remove web.service")
 		w.want("gone", w.observed(web), "gone generation 5")
-		if left, err := os.ReadDir(filepath.Join(w.dir, "units")); err != nil || len(left) != 0 {
+		if left, err := openLedger(filepath.Join(w.dir, "units")); err != nil || len(left.entries) != 0 {
 			t.Errorf("records left: %v, %v", left, err)
 		}
 		w.commit(registry.Op{Delete: registry.Prefix(registry.AssignmentsOf(me))}, registry.Op{Delete: registry.Prefix(registry.ObservedOf(me))})

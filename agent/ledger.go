@@ -1,13 +1,15 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,37 +37,52 @@ type along struct {
 	At    time.Time `json:"at"`    // just before it was stopped
 }
 
-// ledger keeps entries, one file each, until the machine is rebooted.
+// ledger keeps entries until the machine is rebooted, in one file that is only
+// added to: a line for each change, the last one of a unit counts. Now and then
+// it is written anew. A start costs three lines; a file for each would make the
+// agent's share of it several times as long.
 type ledger struct {
 	dir string
 
 	mu      sync.Mutex
 	entries map[unit.Name]entry
+	file    *os.File
+	size    int64 // of what was written whole
+	spare   int64 // size at which it is written anew
 }
 
-// openLedger reads what is there. A file that can't be read is a unit of ours
-// of which nothing else is known; it is not lost.
+// line is one change of an entry.
+type line struct {
+	entry
+	Gone bool `json:"gone,omitempty"` // there is no longer one
+}
+
+const ledgerSlack = 64 << 10 // bytes of lines out of date that are always kept
+
+// openLedger reads what is there. Of a line that was cut short nothing was done
+// yet: what it announces comes after it.
 func openLedger(dir string) (*ledger, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("keep the units' records: %w", err)
 	}
-	files, err := os.ReadDir(dir)
-	if err != nil {
+	l := &ledger{dir: dir, entries: map[unit.Name]entry{}}
+	text, err := os.ReadFile(l.path())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read the units' records: %w", err)
 	}
-	l := &ledger{dir: dir, entries: map[unit.Name]entry{}}
-	for _, f := range files {
-		name, ok := strings.CutSuffix(f.Name(), ".json")
-		if _, err := unit.ParseName(name); !ok || err != nil {
-			continue // a temporary file of a write that was cut short
+	for text := range bytes.Lines(text) {
+		var now line
+		if err := json.Unmarshal(text, &now); err != nil || now.Unit == "" {
+			continue
 		}
-		e := entry{Unit: unit.Name(name)}
-		if b, err := os.ReadFile(filepath.Join(dir, f.Name())); err == nil {
-			if json.Unmarshal(b, &e) != nil || e.Unit != unit.Name(name) {
-				e = entry{Unit: unit.Name(name)}
-			}
+		if now.Gone {
+			delete(l.entries, now.Unit)
+		} else {
+			l.entries[now.Unit] = now.entry
 		}
-		l.entries[e.Unit] = e
+	}
+	if err := l.renew(); err != nil {
+		return nil, fmt.Errorf("keep the units' records: %w", err)
 	}
 	return l, nil
 }
@@ -78,30 +95,70 @@ func (l *ledger) get(u unit.Name) (entry, bool) {
 }
 
 func (l *ledger) put(e entry) error {
-	b, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("keep the record of %s: %w", e.Unit, err)
-	}
-	if err := replaceFile(l.path(e.Unit), append(b, '\n')); err != nil {
-		return fmt.Errorf("keep the record of %s: %w", e.Unit, err)
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.add(line{entry: e}); err != nil {
+		return fmt.Errorf("keep the record of %s: %w", e.Unit, err)
+	}
 	l.entries[e.Unit] = e
 	return nil
 }
 
 func (l *ledger) remove(u unit.Name) error {
-	if err := os.Remove(l.path(u)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the record of %s: %w", u, err)
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.add(line{entry: entry{Unit: u}, Gone: true}); err != nil {
+		return fmt.Errorf("remove the record of %s: %w", u, err)
+	}
 	delete(l.entries, u)
 	return nil
 }
 
-func (l *ledger) path(u unit.Name) string { return filepath.Join(l.dir, string(u)+".json") }
+// add appends a line, whole or not at all.
+func (l *ledger) add(now line) error {
+	if l.size > l.spare {
+		if err := l.renew(); err != nil {
+			return err
+		}
+	}
+	text, err := json.Marshal(now)
+	if err != nil {
+		return err
+	}
+	n, err := l.file.WriteAt(append(text, '\n'), l.size)
+	if err != nil {
+		_ = l.file.Truncate(l.size) // what follows is written over it anyway
+		return err
+	}
+	l.size += int64(n)
+	return nil
+}
+
+// renew writes a file with a line for each entry, and goes on in that.
+func (l *ledger) renew() error {
+	var text bytes.Buffer
+	to := json.NewEncoder(&text)
+	for _, u := range slices.Sorted(maps.Keys(l.entries)) {
+		if err := to.Encode(line{entry: l.entries[u]}); err != nil {
+			return err
+		}
+	}
+	if err := replaceFile(l.path(), text.Bytes()); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(l.path(), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	if l.file != nil {
+		l.file.Close()
+	}
+	l.file, l.size = file, int64(text.Len())
+	l.spare = 4*l.size + ledgerSlack
+	return nil
+}
+
+func (l *ledger) path() string { return filepath.Join(l.dir, "ledger") }
 
 // replaceFile writes a file so that a reader, and whoever comes after a crash,
 // sees either the old or the new one. The directories it is used for live in
