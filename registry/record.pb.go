@@ -278,6 +278,7 @@ type Unit struct {
 	AllowUnknown      bool                   `protobuf:"varint,10,opt,name=allow_unknown,json=allowUnknown,proto3" json:"allow_unknown,omitempty"` // its file may have what systemd would ignore
 	VerifiedBy        string                 `protobuf:"bytes,11,opt,name=verified_by,json=verifiedBy,proto3" json:"verified_by,omitempty"`        // the version of the systemd that had nothing against its file; empty: none was asked
 	NeedsSystemd      uint32                 `protobuf:"varint,12,opt,name=needs_systemd,json=needsSystemd,proto3" json:"needs_systemd,omitempty"` // the oldest systemd that knows all that is in its file; 0: any, or it may ignore it
+	Wish              *Wish                  `protobuf:"bytes,13,opt,name=wish,proto3" json:"wish,omitempty"`                                      // absent: there is none
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -396,6 +397,76 @@ func (x *Unit) GetNeedsSystemd() uint32 {
 	return 0
 }
 
+func (x *Unit) GetWish() *Wish {
+	if x != nil {
+		return x.Wish
+	}
+	return nil
+}
+
+// Wish is that a unit be on another machine, once. The engine takes it away in
+// the transaction that moves the unit, or writes why it won't; any later change
+// of the unit ends it, too.
+type Wish struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machine       string                 `protobuf:"bytes,1,opt,name=machine,proto3" json:"machine,omitempty"`
+	Who           string                 `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"`
+	Declined      []string               `protobuf:"bytes,3,rep,name=declined,proto3" json:"declined,omitempty"` // what keeps the unit off the machine; empty: not decided yet
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wish) Reset() {
+	*x = Wish{}
+	mi := &file_registry_record_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wish) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wish) ProtoMessage() {}
+
+func (x *Wish) ProtoReflect() protoreflect.Message {
+	mi := &file_registry_record_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wish.ProtoReflect.Descriptor instead.
+func (*Wish) Descriptor() ([]byte, []int) {
+	return file_registry_record_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Wish) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *Wish) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *Wish) GetDeclined() []string {
+	if x != nil {
+		return x.Declined
+	}
+	return nil
+}
+
 type UnitVersion struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	File            string                 `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
@@ -407,7 +478,7 @@ type UnitVersion struct {
 
 func (x *UnitVersion) Reset() {
 	*x = UnitVersion{}
-	mi := &file_registry_record_proto_msgTypes[3]
+	mi := &file_registry_record_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -419,7 +490,7 @@ func (x *UnitVersion) String() string {
 func (*UnitVersion) ProtoMessage() {}
 
 func (x *UnitVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[3]
+	mi := &file_registry_record_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -432,7 +503,7 @@ func (x *UnitVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnitVersion.ProtoReflect.Descriptor instead.
 func (*UnitVersion) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{3}
+	return file_registry_record_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *UnitVersion) GetFile() string {
@@ -479,7 +550,7 @@ type Machine struct {
 
 func (x *Machine) Reset() {
 	*x = Machine{}
-	mi := &file_registry_record_proto_msgTypes[4]
+	mi := &file_registry_record_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +562,7 @@ func (x *Machine) String() string {
 func (*Machine) ProtoMessage() {}
 
 func (x *Machine) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[4]
+	mi := &file_registry_record_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +575,7 @@ func (x *Machine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Machine.ProtoReflect.Descriptor instead.
 func (*Machine) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{4}
+	return file_registry_record_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Machine) GetVersion() uint32 {
@@ -616,7 +687,7 @@ type Alive struct {
 
 func (x *Alive) Reset() {
 	*x = Alive{}
-	mi := &file_registry_record_proto_msgTypes[5]
+	mi := &file_registry_record_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +699,7 @@ func (x *Alive) String() string {
 func (*Alive) ProtoMessage() {}
 
 func (x *Alive) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[5]
+	mi := &file_registry_record_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +712,7 @@ func (x *Alive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alive.ProtoReflect.Descriptor instead.
 func (*Alive) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{5}
+	return file_registry_record_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Alive) GetVersion() uint32 {
@@ -672,7 +743,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_registry_record_proto_msgTypes[6]
+	mi := &file_registry_record_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -684,7 +755,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[6]
+	mi := &file_registry_record_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -697,7 +768,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{6}
+	return file_registry_record_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Settings) GetVersion() uint32 {
@@ -736,20 +807,22 @@ func (x *Settings) GetMetadataRemoved() []string {
 }
 
 // Away is kept under settings/<machine>/away, written by the machine itself
-// as its clusterd stops, and taken back when it is up again.
+// as its clusterd stops, or by an operator who confirms that a silent machine is
+// dead. The machine takes it back when it is up again.
 type Away struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	SinceUnixMs   int64                  `protobuf:"varint,2,opt,name=since_unix_ms,json=sinceUnixMs,proto3" json:"since_unix_ms,omitempty"`
 	Shutdown      bool                   `protobuf:"varint,3,opt,name=shutdown,proto3" json:"shutdown,omitempty"` // the whole machine goes down: its units move at once
 	Incarnation   string                 `protobuf:"bytes,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	ConfirmedBy   string                 `protobuf:"bytes,5,opt,name=confirmed_by,json=confirmedBy,proto3" json:"confirmed_by,omitempty"` // the operator who says that it is dead; its units move though others are missing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Away) Reset() {
 	*x = Away{}
-	mi := &file_registry_record_proto_msgTypes[7]
+	mi := &file_registry_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +834,7 @@ func (x *Away) String() string {
 func (*Away) ProtoMessage() {}
 
 func (x *Away) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[7]
+	mi := &file_registry_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +847,7 @@ func (x *Away) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Away.ProtoReflect.Descriptor instead.
 func (*Away) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{7}
+	return file_registry_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Away) GetVersion() uint32 {
@@ -805,6 +878,13 @@ func (x *Away) GetIncarnation() string {
 	return ""
 }
 
+func (x *Away) GetConfirmedBy() string {
+	if x != nil {
+		return x.ConfirmedBy
+	}
+	return ""
+}
+
 // Removed is kept under settings/<machine>/removed, for as long as a
 // certificate may last that the machine still holds: with it, the machine is
 // refused until it joins anew.
@@ -819,7 +899,7 @@ type Removed struct {
 
 func (x *Removed) Reset() {
 	*x = Removed{}
-	mi := &file_registry_record_proto_msgTypes[8]
+	mi := &file_registry_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +911,7 @@ func (x *Removed) String() string {
 func (*Removed) ProtoMessage() {}
 
 func (x *Removed) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[8]
+	mi := &file_registry_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +924,7 @@ func (x *Removed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removed.ProtoReflect.Descriptor instead.
 func (*Removed) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{8}
+	return file_registry_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Removed) GetVersion() uint32 {
@@ -885,7 +965,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_registry_record_proto_msgTypes[9]
+	mi := &file_registry_record_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -897,7 +977,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[9]
+	mi := &file_registry_record_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -910,7 +990,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{9}
+	return file_registry_record_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Assignment) GetVersion() uint32 {
@@ -994,7 +1074,7 @@ type Observed struct {
 
 func (x *Observed) Reset() {
 	*x = Observed{}
-	mi := &file_registry_record_proto_msgTypes[10]
+	mi := &file_registry_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1086,7 @@ func (x *Observed) String() string {
 func (*Observed) ProtoMessage() {}
 
 func (x *Observed) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[10]
+	mi := &file_registry_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1099,7 @@ func (x *Observed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observed.ProtoReflect.Descriptor instead.
 func (*Observed) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{10}
+	return file_registry_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Observed) GetVersion() uint32 {
@@ -1140,7 +1220,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_registry_record_proto_msgTypes[11]
+	mi := &file_registry_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1232,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[11]
+	mi := &file_registry_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1245,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{11}
+	return file_registry_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Pending) GetVersion() uint32 {
@@ -1208,7 +1288,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_registry_record_proto_msgTypes[12]
+	mi := &file_registry_record_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1300,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[12]
+	mi := &file_registry_record_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1313,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{12}
+	return file_registry_record_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Refusal) GetRule() string {
@@ -1269,7 +1349,7 @@ type Leader struct {
 
 func (x *Leader) Reset() {
 	*x = Leader{}
-	mi := &file_registry_record_proto_msgTypes[13]
+	mi := &file_registry_record_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1361,7 @@ func (x *Leader) String() string {
 func (*Leader) ProtoMessage() {}
 
 func (x *Leader) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[13]
+	mi := &file_registry_record_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1374,7 @@ func (x *Leader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leader.ProtoReflect.Descriptor instead.
 func (*Leader) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{13}
+	return file_registry_record_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Leader) GetVersion() uint32 {
@@ -1331,7 +1411,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_registry_record_proto_msgTypes[14]
+	mi := &file_registry_record_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1423,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_registry_record_proto_msgTypes[14]
+	mi := &file_registry_record_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1436,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_registry_record_proto_rawDescGZIP(), []int{14}
+	return file_registry_record_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Token) GetVersion() uint32 {
@@ -1399,7 +1479,7 @@ const file_registry_record_proto_rawDesc = "" +
 	"\bpromoted\x18\x05 \x01(\bR\bpromoted\x12\x10\n" +
 	"\x03api\x18\x06 \x01(\tR\x03api\x12\x12\n" +
 	"\x04gate\x18\a \x01(\tR\x04gate\x12\x16\n" +
-	"\x06gossip\x18\b \x01(\tR\x06gossip\"\xa7\x03\n" +
+	"\x06gossip\x18\b \x01(\tR\x06gossip\"\xd4\x03\n" +
 	"\x04Unit\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04file\x18\x02 \x01(\tR\x04file\x121\n" +
@@ -1416,7 +1496,12 @@ const file_registry_record_proto_rawDesc = "" +
 	" \x01(\bR\fallowUnknown\x12\x1f\n" +
 	"\vverified_by\x18\v \x01(\tR\n" +
 	"verifiedBy\x12#\n" +
-	"\rneeds_systemd\x18\f \x01(\rR\fneedsSystemd\"_\n" +
+	"\rneeds_systemd\x18\f \x01(\rR\fneedsSystemd\x12+\n" +
+	"\x04wish\x18\r \x01(\v2\x17.clusterd.registry.WishR\x04wish\"N\n" +
+	"\x04Wish\x12\x18\n" +
+	"\amachine\x18\x01 \x01(\tR\amachine\x12\x10\n" +
+	"\x03who\x18\x02 \x01(\tR\x03who\x12\x1a\n" +
+	"\bdeclined\x18\x03 \x03(\tR\bdeclined\"_\n" +
 	"\vUnitVersion\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12*\n" +
 	"\x11submitted_unix_ms\x18\x02 \x01(\x03R\x0fsubmittedUnixMs\x12\x10\n" +
@@ -1456,12 +1541,13 @@ const file_registry_record_proto_rawDesc = "" +
 	"\x10metadata_removed\x18\x05 \x03(\tR\x0fmetadataRemoved\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x82\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa5\x01\n" +
 	"\x04Away\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\"\n" +
 	"\rsince_unix_ms\x18\x02 \x01(\x03R\vsinceUnixMs\x12\x1a\n" +
 	"\bshutdown\x18\x03 \x01(\bR\bshutdown\x12 \n" +
-	"\vincarnation\x18\x04 \x01(\tR\vincarnation\"]\n" +
+	"\vincarnation\x18\x04 \x01(\tR\vincarnation\x12!\n" +
+	"\fconfirmed_by\x18\x05 \x01(\tR\vconfirmedBy\"]\n" +
 	"\aRemoved\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x10\n" +
 	"\x03who\x18\x02 \x01(\tR\x03who\x12&\n" +
@@ -1539,41 +1625,43 @@ func file_registry_record_proto_rawDescGZIP() []byte {
 }
 
 var file_registry_record_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_registry_record_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_registry_record_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_registry_record_proto_goTypes = []any{
 	(Target)(0),         // 0: clusterd.registry.Target
 	(*Cluster)(nil),     // 1: clusterd.registry.Cluster
 	(*Member)(nil),      // 2: clusterd.registry.Member
 	(*Unit)(nil),        // 3: clusterd.registry.Unit
-	(*UnitVersion)(nil), // 4: clusterd.registry.UnitVersion
-	(*Machine)(nil),     // 5: clusterd.registry.Machine
-	(*Alive)(nil),       // 6: clusterd.registry.Alive
-	(*Settings)(nil),    // 7: clusterd.registry.Settings
-	(*Away)(nil),        // 8: clusterd.registry.Away
-	(*Removed)(nil),     // 9: clusterd.registry.Removed
-	(*Assignment)(nil),  // 10: clusterd.registry.Assignment
-	(*Observed)(nil),    // 11: clusterd.registry.Observed
-	(*Pending)(nil),     // 12: clusterd.registry.Pending
-	(*Refusal)(nil),     // 13: clusterd.registry.Refusal
-	(*Leader)(nil),      // 14: clusterd.registry.Leader
-	(*Token)(nil),       // 15: clusterd.registry.Token
-	nil,                 // 16: clusterd.registry.Machine.MetadataEntry
-	nil,                 // 17: clusterd.registry.Machine.FactsEntry
-	nil,                 // 18: clusterd.registry.Settings.MetadataEntry
+	(*Wish)(nil),        // 4: clusterd.registry.Wish
+	(*UnitVersion)(nil), // 5: clusterd.registry.UnitVersion
+	(*Machine)(nil),     // 6: clusterd.registry.Machine
+	(*Alive)(nil),       // 7: clusterd.registry.Alive
+	(*Settings)(nil),    // 8: clusterd.registry.Settings
+	(*Away)(nil),        // 9: clusterd.registry.Away
+	(*Removed)(nil),     // 10: clusterd.registry.Removed
+	(*Assignment)(nil),  // 11: clusterd.registry.Assignment
+	(*Observed)(nil),    // 12: clusterd.registry.Observed
+	(*Pending)(nil),     // 13: clusterd.registry.Pending
+	(*Refusal)(nil),     // 14: clusterd.registry.Refusal
+	(*Leader)(nil),      // 15: clusterd.registry.Leader
+	(*Token)(nil),       // 16: clusterd.registry.Token
+	nil,                 // 17: clusterd.registry.Machine.MetadataEntry
+	nil,                 // 18: clusterd.registry.Machine.FactsEntry
+	nil,                 // 19: clusterd.registry.Settings.MetadataEntry
 }
 var file_registry_record_proto_depIdxs = []int32{
 	0,  // 0: clusterd.registry.Unit.target:type_name -> clusterd.registry.Target
-	4,  // 1: clusterd.registry.Unit.history:type_name -> clusterd.registry.UnitVersion
-	16, // 2: clusterd.registry.Machine.metadata:type_name -> clusterd.registry.Machine.MetadataEntry
-	17, // 3: clusterd.registry.Machine.facts:type_name -> clusterd.registry.Machine.FactsEntry
-	18, // 4: clusterd.registry.Settings.metadata:type_name -> clusterd.registry.Settings.MetadataEntry
-	0,  // 5: clusterd.registry.Assignment.target:type_name -> clusterd.registry.Target
-	13, // 6: clusterd.registry.Pending.refusals:type_name -> clusterd.registry.Refusal
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	5,  // 1: clusterd.registry.Unit.history:type_name -> clusterd.registry.UnitVersion
+	4,  // 2: clusterd.registry.Unit.wish:type_name -> clusterd.registry.Wish
+	17, // 3: clusterd.registry.Machine.metadata:type_name -> clusterd.registry.Machine.MetadataEntry
+	18, // 4: clusterd.registry.Machine.facts:type_name -> clusterd.registry.Machine.FactsEntry
+	19, // 5: clusterd.registry.Settings.metadata:type_name -> clusterd.registry.Settings.MetadataEntry
+	0,  // 6: clusterd.registry.Assignment.target:type_name -> clusterd.registry.Target
+	14, // 7: clusterd.registry.Pending.refusals:type_name -> clusterd.registry.Refusal
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_registry_record_proto_init() }
@@ -1587,7 +1675,7 @@ func file_registry_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_registry_record_proto_rawDesc), len(file_registry_record_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
