@@ -29,6 +29,7 @@
 //	Fencing=none               what is certain of a lost machine; none is the only kind yet
 //	Priority=10                the larger goes first where there isn't room for all
 //	Requests=cpu=0.5 memory=1G tasks=50   needs, where the unit's own limits don't say
+//	MinAvailable=2             or 50%: how many instances of the template stay active in a drain
 //
 // # What systemd accepts and this package refuses
 //

@@ -38,6 +38,10 @@ type Options struct {
 	Priority int
 	// Requests is what the unit needs where its own limits don't say.
 	Requests Resources
+	// MinAvailable is how many instances of the unit's template are to stay
+	// active while this one is moved without need: by a drain, or as an operator
+	// wishes.
+	MinAvailable Available
 	// Warnings are about what was ignored, in the form "name:line: what; fix".
 	Warnings []string
 
@@ -52,7 +56,7 @@ const (
 )
 
 // optionKeys are the keys of [X-Cluster].
-var optionKeys = []string{"Global", "MachineID", "MachineOf", "MachineMetadata", "Conflicts", "Replaces", "Fencing", "Spread", "Prefer", "Priority", "Requests"}
+var optionKeys = []string{"Global", "MachineID", "MachineOf", "MachineMetadata", "Conflicts", "Replaces", "Fencing", "Spread", "Prefer", "Priority", "Requests", "MinAvailable"}
 
 // wordsMax is how many words a key may have in all its lines.
 const wordsMax = 256
@@ -156,13 +160,13 @@ func (r *optionReader) assign(key string, a assignment) {
 		r.fail(a.Line, fmt.Sprintf("%s= has more than %d words", a.key, wordsMax), "say it by a pattern, or a metadata key of its own")
 		return
 	}
-	if slices.Contains([]string{"Global", "MachineID", "Fencing", "Priority"}, key) && len(words) != 1 {
+	if slices.Contains([]string{"Global", "MachineID", "Fencing", "Priority", "MinAvailable"}, key) && len(words) != 1 {
 		r.fail(a.Line, fmt.Sprintf("%s= has %d words", a.key, len(words)), "give one")
 		return
 	}
 	texts := make([]string, 0, len(words))
 	for _, w := range words {
-		if key == "Requests" { // its percent signs are just that
+		if key == "Requests" || key == "MinAvailable" { // their percent signs are just that
 			texts = append(texts, w.text)
 			continue
 		}
@@ -211,6 +215,8 @@ func (r *optionReader) reset(key string) {
 		r.Priority = 0
 	case "Requests":
 		r.Requests = Resources{}
+	case "MinAvailable":
+		r.MinAvailable = Available{}
 	case "Conflicts":
 		r.Conflicts = nil
 	case "Replaces":
@@ -245,6 +251,8 @@ func (r *optionReader) word(key, text string, a assignment) {
 		if err := r.Requests.request(text, a.Line); err != nil {
 			r.fail(a.Line, fmt.Sprintf("%s=: %v", a.key, err), "take MemoryMax=, CPUQuota= and TasksMax= where the unit is to be limited")
 		}
+	case "MinAvailable":
+		r.minAvailable(text, a)
 	}
 }
 
@@ -312,7 +320,7 @@ func literal(name string) string { return strings.ReplaceAll(name, `\`, `\\`) }
 var apart = [][2]string{
 	{"MachineID", "MachineOf"}, {"MachineID", "Conflicts"}, {"MachineID", "Global"}, {"MachineID", "Replaces"}, {"MachineID", "Spread"}, {"MachineID", "Prefer"},
 	{"Global", "MachineOf"}, {"Global", "Replaces"}, {"Global", "Spread"}, {"Global", "Prefer"},
-	{"MachineOf", "Spread"}, {"Conflicts", "Replaces"},
+	{"MachineOf", "Spread"}, {"Conflicts", "Replaces"}, {"Global", "MinAvailable"},
 }
 
 // combinations refuses settings that contradict each other.

@@ -49,6 +49,9 @@ func options(name unit.Name, src string) string {
 	if o.Requests != (unit.Resources{}) {
 		parts = append(parts, fmt.Sprintf("needs cpu %v memory %v tasks %v", o.Requests.CPU, o.Requests.Memory, o.Requests.Tasks))
 	}
+	if o.MinAvailable.IsSet() {
+		parts = append(parts, fmt.Sprintf("at least %v", o.MinAvailable))
+	}
 	return strings.Join(append(parts, o.Warnings...), ", ")
 }
 
@@ -67,6 +70,10 @@ func TestOptions(t *testing.T) {
 		{"MachineOf takes patterns", "web.service", "[X-Cluster]\nMachineOf=db@*.service cache\n", "with db@*.service cache.service"},
 		{"what makes a machine better, and what it must have left", "web@1.service", "[X-Cluster]\nSpread=rack zone\nPrefer=disk=ssd\nPriority=-5\nRequests=cpu=0.5 Memory=512M tasks=10%\n",
 			"better disk=ssd, over rack zone, priority -5, needs cpu 500 memory 536870912 tasks 10%"},
+		{"how many are to stay", "web@1.service", "[X-Cluster]\nMinAvailable=2\n", "at least 2"},
+		{"which share is to stay", "web@.service", "[X-Cluster]\nMinAvailable=50%\n", "at least 50%"},
+		{"none need stay", "web@1.service", "[X-Cluster]\nMinAvailable=3\nMinAvailable=0\n", ""},
+		{"how many is taken back", "web@1.service", "[X-Cluster]\nMinAvailable=3\nMinAvailable=\n", ""},
 		{"taken back, no warning", "web.service", "[X-Cluster]\nSpread=rack\nSpread=\nPrefer=a=b\nPrefer=\nPriority=3\nPriority=\nRequests=cpu=1\nRequests=\n", ""},
 		{"A24 unescaped specifiers", `a-b\x2dc@x-y\x20z.service`, "[X-Cluster]\nMachineMetadata=a=%P b=%I c=%J d=%j\n", `a=a/b-c, b=x/y z, c=b-c, d=b\x2dc`},
 		{"global", "web.service", "[X-Cluster]\nGlobal=True\nMachineMetadata=a=b\nConflicts=x\n", "global, not with x.service, a=b"},
@@ -82,7 +89,7 @@ func TestOptions(t *testing.T) {
 			"with a-b-db@7.service a-b@7-x.service, not with a-b@7.service.d.service, hostname=7, last=b, load=5%"},
 		{"A24 a template can be checked", "web@.service", "[X-Cluster]\nMachineMetadata=hostname=%i\nMachineOf=db@%i.service\n", "with db@i.service, hostname=i"},
 		{"an unknown key of fleet's is a warning", "web.service", "[X-Fleet]\nFoo=x\n[Service]\n",
-			"web.service:2: [X-Fleet] has no setting Foo=, which is ignored; use Global=, MachineID=, MachineOf=, MachineMetadata=, Conflicts=, Replaces=, Fencing=, Spread=, Prefer=, Priority=, Requests="},
+			"web.service:2: [X-Fleet] has no setting Foo=, which is ignored; use Global=, MachineID=, MachineOf=, MachineMetadata=, Conflicts=, Replaces=, Fencing=, Spread=, Prefer=, Priority=, Requests=, MinAvailable="},
 		{"a malformed pair of fleet's is a warning", "web.service", "[X-Fleet]\nMachineMetadata=x\n", `web.service:2: MachineMetadata=: "x" is no requirement, which is ignored; write it as key=value, key!=value, key<number, key>number, key in a,b or key exists`},
 	} {
 		if got := options(unit.Name(tt.name), tt.src); got != tt.want {
@@ -176,6 +183,9 @@ func asSection(o unit.Options) string {
 	if o.Priority != 0 {
 		line("Priority", fmt.Sprint(o.Priority))
 	}
+	if o.MinAvailable.IsSet() {
+		fmt.Fprintf(&b, "MinAvailable=%v\n", o.MinAvailable)
+	}
 	return b.String()
 }
 
@@ -184,7 +194,7 @@ func asSection(o unit.Options) string {
 func FuzzOptions(f *testing.F) {
 	for _, s := range []string{
 		"Global=yes\nConflicts=web@*.service 'a b'\n", "MachineMetadata=a=b c > 5 \\\n# x\nd in x,y\nPrefer=e exists\n", "MachineID=m1\nMachineID=\n",
-		"MachineOf=%p@%i a\\x2db [x]*\nSpread=r \"q's\"\nPriority=-7\nReplaces=x\n", "Fencing=lease\nRequests=cpu=1 memory=5%\n", "[X-Fleet]\nX-Conflicts=a\nFoo=x\n",
+		"MachineOf=%p@%i a\\x2db [x]*\nSpread=r \"q's\"\nPriority=-7\nReplaces=x\n", "Fencing=lease\nRequests=cpu=1 memory=5%\n", "MinAvailable=50%\n", "[X-Fleet]\nX-Conflicts=a\nFoo=x\n",
 	} {
 		f.Add(s)
 	}
