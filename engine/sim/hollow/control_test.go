@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/clusterd/clusterd/engine"
@@ -127,15 +128,8 @@ func (c *control) machines(config fleetConfig) *child {
 	config.Gate, config.CA, config.CAKey, config.RunDir = c.gate, ca, key, runDir(c)
 	ch := startChild(c, "agents", config)
 	c.Cleanup(ch.end)
-	waitFor(c, "machines registered", config.Machines, 5*time.Minute, func() int { return c.keys(registry.AlivePrefix) })
+	waitFor(c, "machines registered", config.Machines, 5*time.Minute, func() int { return c.count(registry.AlivePrefix) })
 	return ch
-}
-
-// keys counts the keys under a prefix.
-func (c *control) keys(prefix string) int {
-	s, err := c.store.Store.Range(context.Background(), registry.Prefix(prefix))
-	check(c, err)
-	return len(s.Records)
 }
 
 // write commits operations, as many at a time as may be, four transactions in flight.
@@ -196,4 +190,43 @@ func (s *counting) Commit(ctx context.Context, guards []registry.Guard, ops []re
 func (s *counting) Range(ctx context.Context, r registry.Range) (registry.Snapshot, error) {
 	s.listings.Add(1)
 	return s.Store.Range(ctx, r)
+}
+
+// revision is the registry's.
+func (c *control) revision() int64 {
+	c.Helper()
+	s, err := c.store.Store.Range(context.Background(), registry.Single(registry.ClusterKey))
+	check(c, err)
+	return int64(s.Revision)
+}
+
+// count asks etcd how many keys there are under a prefix.
+func (c *control) count(prefix string) int {
+	c.Helper()
+	r := registry.Prefix(etcd.DefaultPrefix + prefix)
+	resp, err := c.member.Client().Get(context.Background(), r.From, clientv3.WithRange(r.To), clientv3.WithCountOnly(), clientv3.WithSerializable())
+	check(c, err)
+	return int(resp.Count)
+}
+
+// list reads everything once, in parts that are known beforehand: the floor of
+// whoever has to know all.
+func (c *control) list() {
+	c.Helper()
+	var g errgroup.Group
+	g.SetLimit(4)
+	get := func(from, to string) {
+		g.Go(func() error {
+			_, err := c.member.Client().Get(context.Background(), from, clientv3.WithRange(to))
+			return err
+		})
+	}
+	units, assignments := etcd.DefaultPrefix+registry.UnitsPrefix+"load@", etcd.DefaultPrefix+registry.AssignmentsPrefix
+	for i := 100; i < 1000; i++ {
+		get(fmt.Sprint(units, i), fmt.Sprint(units, i+1))
+	}
+	for i := range 1 << 12 {
+		get(fmt.Sprintf("%s%03x", assignments, i), fmt.Sprintf("%s%03xg", assignments, i))
+	}
+	check(c, g.Wait())
 }

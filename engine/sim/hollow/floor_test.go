@@ -59,10 +59,16 @@ func serveWatchers(in io.Reader, out io.Writer) error {
 
 func prefixOf(watcher int) string { return fmt.Sprintf("/floor/%s/", machineID(watcher)) }
 
-// floor is how fast a bare etcd hands over keys to watchers: each transaction
-// is guarded and writes 100 keys, four are in flight. keys says whom the n-th
-// key is for; txn is how many keys a transaction has.
-func floor(tb testing.TB, watchers, units int, whose func(n int) int) (perSecond float64, p99 time.Duration) {
+// bare is an etcd with nothing of ours, and watchers in another process.
+type bare struct {
+	testing.TB
+	client  *clientv3.Client
+	child   *child
+	leader  int64 // create revision of what each transaction is guarded by
+	written *stamps
+}
+
+func newBare(tb testing.TB, watchers, units int) *bare {
 	tb.Helper()
 	config := embed.NewConfig()
 	config.Dir = tb.TempDir()
@@ -73,40 +79,49 @@ func floor(tb testing.TB, watchers, units int, whose func(n int) int) (perSecond
 	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	server, err := embed.StartEtcd(config)
 	check(tb, err)
-	defer server.Close()
+	tb.Cleanup(server.Close)
 	<-server.Server.ReadyNotify()
 	inside := v3client.New(server.Server)
-	defer inside.Close()
+	tb.Cleanup(func() { inside.Close() })
 	leader, err := inside.Put(context.Background(), "/floor-leader", "me")
 	check(tb, err)
-	child := startChild(tb, "raw", rawConfig{client.Host, watchers, units})
-	defer child.kill()
+	b := &bare{tb, inside, startChild(tb, "raw", rawConfig{client.Host, watchers, units}), leader.Header.Revision, newStamps(units)}
+	tb.Cleanup(b.child.kill)
 	var ready bool
-	check(tb, readJSON(child.out, &ready))
+	check(tb, readJSON(b.child.out, &ready))
+	return b
+}
 
+// deliver writes the keys from one number up to another, 100 in a guarded
+// transaction and four of those in flight, and waits until all were told.
+// whose says which watcher a key is for. It returns how long that took.
+func (b *bare) deliver(from, to int, whose func(n int) int) time.Duration {
+	b.Helper()
 	const batch = 100
 	value := strings.Repeat("v", 80) // about as long as an assignment
-	written := newStamps(units)
 	var g errgroup.Group
 	g.SetLimit(4)
 	begun := time.Now()
-	for from := 0; from < units; from += batch {
+	for at := from; at < to; at += batch {
 		g.Go(func() error {
 			var ops []clientv3.Op
-			for n := from; n < min(from+batch, units); n++ {
-				written.now(n)
+			for n := at; n < min(at+batch, to); n++ {
+				b.written.now(n)
 				ops = append(ops, clientv3.OpPut(prefixOf(whose(n))+strconv.Itoa(n), value))
 			}
-			guard := clientv3.Compare(clientv3.CreateRevision("/floor-leader"), "=", leader.Header.Revision)
-			_, err := inside.Txn(context.Background()).If(guard).Then(ops...).Commit()
+			guard := clientv3.Compare(clientv3.CreateRevision("/floor-leader"), "=", b.leader)
+			_, err := b.client.Txn(context.Background()).If(guard).Then(ops...).Commit()
 			return err
 		})
 	}
-	check(tb, g.Wait())
-	waitFor(tb, "told by the bare etcd", units, time.Minute, func() int { return int(ask[[2]int64](child, "count")[0]) })
-	told := ask[[2][]int64](child, "stamps")[0]
-	took := last(told).Sub(begun)
-	return float64(units) / took.Seconds(), quantile(between(written.all(), told), 0.99)
+	check(b, g.Wait())
+	waitFor(b, "told by the bare etcd", to, time.Minute, func() int { return int(ask[[2]int64](b.child, "count")[0]) })
+	return last(ask[[2][]int64](b.child, "stamps")[0]).Sub(begun)
+}
+
+// p99 is how long a key took from before its transaction until it was told.
+func (b *bare) p99() time.Duration {
+	return quantile(between(b.written.all(), ask[[2][]int64](b.child, "stamps")[0]), 0.99)
 }
 
 func last(stamps []int64) time.Time {

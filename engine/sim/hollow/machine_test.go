@@ -78,6 +78,7 @@ type fleetConfig struct {
 	Units          int           // the highest number of a unit, plus one
 	TTL, KeepAlive time.Duration // of the machines' leases
 	Mute           bool          // observations are not written
+	Agents         bool          // whole agents, with an instant service manager, in place of cores
 	RunDir         string
 }
 
@@ -103,19 +104,13 @@ func (f *fleet) start(ctx context.Context, running *sync.WaitGroup) error {
 		if err != nil {
 			return err
 		}
-		a, err := agent.New(agent.Config{
-			Store:   &ear{Store: etcd.NewStore(conn, etcd.DefaultPrefix), fleet: f, machine: i},
-			Manager: &instant{fleet: f, units: map[unit.Name]agent.State{}},
-			ID:      id, Machine: record(i), Incarnation: "boot", ClusterID: clusterID,
-			RunDir:   filepath.Join(f.config.RunDir, strconv.Itoa(i)),
-			LeaseTTL: f.config.TTL, KeepAlive: f.config.KeepAlive, Log: f.log,
-		})
+		run, err := f.machine(i, id, etcd.NewStore(conn, etcd.DefaultPrefix))
 		if err != nil {
 			return err
 		}
 		running.Go(func() {
 			defer conn.Close()
-			if err := a.Run(ctx); err != nil {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
 				f.log.Error("hollow machine ended", "machine", i, "error", err)
 			}
 		})
@@ -125,6 +120,25 @@ func (f *fleet) start(ctx context.Context, running *sync.WaitGroup) error {
 		}()
 	}
 	return nil
+}
+
+// machine makes the i-th machine, and returns what runs it.
+func (f *fleet) machine(i int, id registry.MachineID, store *etcd.Store) (func(context.Context) error, error) {
+	if !f.config.Agents {
+		m := &core{fleet: f, store: store, id: id, index: i, units: map[unit.Name]*coreUnit{}, wake: make(chan struct{}, 1)}
+		return m.run, nil
+	}
+	a, err := agent.New(agent.Config{
+		Store:   &ear{Store: store, fleet: f, machine: i},
+		Manager: &instant{fleet: f, units: map[unit.Name]agent.State{}},
+		ID:      id, Machine: record(i), Incarnation: "boot", ClusterID: clusterID,
+		RunDir:   filepath.Join(f.config.RunDir, strconv.Itoa(i)),
+		LeaseTTL: f.config.TTL, KeepAlive: f.config.KeepAlive, Log: f.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a.Run, nil
 }
 
 // ear is a machine's store; it notes what reaches the machine.
