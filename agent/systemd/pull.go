@@ -144,7 +144,7 @@ func runPull(ctx context.Context, nsrun, ref string, progress func(string)) erro
 		return ctx.Err()
 	case errors.As(err, &exit) && out.last != "":
 		// Whoever asked knows what was to be pulled.
-		return errors.New(strings.TrimPrefix(strings.TrimPrefix(out.last, "nsrun-image: "), "pull "+ref+": "))
+		return errors.New(strings.TrimPrefix(strings.TrimPrefix(out.last, "nsrun: "), "pull "+ref+": "))
 	case err != nil:
 		return fmt.Errorf("run %s pull: %w", nsrun, err)
 	}

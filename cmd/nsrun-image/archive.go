@@ -15,22 +15,20 @@ import (
 // load brings in the images of an archive.
 func (t *tool) load(ctx context.Context, args []string) error {
 	flags := t.flags("load")
-	var file string
-	flags.StringVar(&file, "i", "", "")
-	flags.StringVar(&file, "input", "", "")
-	quiet := both(flags, "quiet", "q")
-	platform := flags.String("platform", "", "")
+	file := word(flags, "input", "i", "the archive is `FILE` (default: standard input)")
+	quiet := both(flags, "quiet", "q", "no progress")
+	platform := flags.String("platform", "", aboutPlatform)
 	if rest, err := t.parse(flags, args); err != nil || len(rest) > 0 {
 		return errors.Join(err, tooMany("load", rest))
 	}
 	in, ok := t.stdin.(*os.File)
-	if file != "" {
+	if *file != "" {
 		var err error
-		if in, err = os.Open(file); err != nil {
+		if in, err = os.Open(*file); err != nil {
 			return fmt.Errorf("load: %w", err)
 		}
 	} else if !ok || term.IsTerminal(int(in.Fd())) {
-		return fmt.Errorf("load: nothing to read: give the archive with -i FILE, or redirect one to here: %w", errUsage)
+		return usageError{errors.New("load: nothing to read: give the archive with -i FILE, or redirect one to here")}
 	}
 	loader, shown, err := t.loader(*quiet, *platform)
 	if err != nil {
@@ -57,7 +55,7 @@ func tooMany(verb string, rest []string) error {
 	if len(rest) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s: %q is one argument too many; %w", verb, rest[0], errUsage)
+	return usageError{fmt.Errorf("%s: %q is one argument too many", verb, rest[0])}
 }
 
 // loader returns one and what shows its progress; the caller closes that.
@@ -66,7 +64,7 @@ func (t *tool) loader(quiet bool, platform string) (*archive.Loader, *display, e
 	var err error
 	if platform != "" {
 		if cfg.Platform, err = image.ParsePlatform(platform); err != nil {
-			return nil, nil, fmt.Errorf("%w; %w", err, errUsage)
+			return nil, nil, usageError{err}
 		}
 	}
 	if cfg.Policy, err = image.LoadPolicy(t.policyFile); err != nil {
@@ -83,21 +81,19 @@ func (t *tool) loader(quiet bool, platform string) (*archive.Loader, *display, e
 // save writes images to an archive.
 func (t *tool) save(ctx context.Context, args []string) error {
 	flags := t.flags("save")
-	var file string
-	flags.StringVar(&file, "o", "", "")
-	flags.StringVar(&file, "output", "", "")
-	format := flags.String("format", string(image.DockerArchive), "")
+	file := word(flags, "output", "o", "write to `FILE` (default: standard output)")
+	format := flags.String("format", string(image.DockerArchive), "`FORM` of the archive: docker-archive (the default; holds an OCI layout, too) or oci-archive")
 	names, err := t.parseNames(flags, args, 1, 0)
 	if err != nil {
 		return err
 	}
 	form := image.Transport(*format)
 	if form != image.DockerArchive && form != image.OCIArchive {
-		return fmt.Errorf("save: --format=%s: there are %s and %s; %w", *format, image.DockerArchive, image.OCIArchive, errUsage)
+		return usageError{fmt.Errorf("save: --format=%s: there are %s and %s", *format, image.DockerArchive, image.OCIArchive)}
 	}
 	out, isFile := t.stdout.(*os.File)
-	if file == "" && isFile && term.IsTerminal(int(out.Fd())) {
-		return fmt.Errorf("save: an archive is nothing for a terminal: write it with -o FILE, or redirect it; %w", errUsage)
+	if *file == "" && isFile && term.IsTerminal(int(out.Fd())) {
+		return usageError{errors.New("save: an archive is nothing for a terminal: write it with -o FILE, or redirect it")}
 	}
 	store, err := t.store()
 	if err != nil {
@@ -112,8 +108,8 @@ func (t *tool) save(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if file != "" {
-		err = archive.SaveFile(ctx, store, form, wanted, file)
+	if *file != "" {
+		err = archive.SaveFile(ctx, store, form, wanted, *file)
 	} else {
 		err = archive.Save(ctx, store, form, wanted, t.stdout)
 	}
@@ -148,7 +144,7 @@ func wantedImages(store *image.Store, names []string) ([]archive.Wanted, error) 
 // tag gives an image another name.
 func (t *tool) tag(ctx context.Context, args []string) error {
 	flags := t.flags("tag")
-	both(flags, "force", "f") // docker had it once; a tag moves anyway
+	both(flags, "force", "f", "") // docker had it once; a tag moves anyway
 	names, err := t.parseNames(flags, args, 2, 2)
 	if err != nil {
 		return err

@@ -104,7 +104,7 @@ func TestLinesOfStrangersDontSpeakToTheTerminal(t *testing.T) {
 
 func TestErrorsDontSpeakToTheTerminal(t *testing.T) {
 	var out bytes.Buffer
-	if code := run(t.Context(), []string{"inspect", "--type=\x1b[2J", "x"}, strings.NewReader(""), &out, &out); code != exitUsage {
+	if code := run(t.Context(), []string{"nsrun-image", "inspect", "--type=\x1b[2J", "x"}, strings.NewReader(""), &out, &out); code != exitUsage {
 		t.Errorf("exits %d", code)
 	}
 	if !strings.Contains(out.String(), `--type=\x1b[2J:`) {

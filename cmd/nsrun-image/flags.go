@@ -16,10 +16,17 @@ func (t *tool) flags(verb string) *flag.FlagSet {
 	return flags
 }
 
-// both defines a flag that has a short name, too.
-func both(flags *flag.FlagSet, long, short string) *bool {
-	at := flags.Bool(long, false, "")
-	flags.BoolVar(at, short, false, "")
+// both defines a switch that has a short name, too.
+func both(flags *flag.FlagSet, long, short, about string) *bool {
+	at := flags.Bool(long, false, about)
+	flags.BoolVar(at, short, false, about)
+	return at
+}
+
+// word is both for a flag with a value.
+func word(flags *flag.FlagSet, long, short, about string) *string {
+	at := flags.String(long, "", about)
+	flags.StringVar(at, short, "", about)
 	return at
 }
 
@@ -36,10 +43,12 @@ func (t *tool) parse(flags *flag.FlagSet, args []string) (rest []string, err err
 	args = unbundle(flags, args)
 	for {
 		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(t.stdout, help)
-			return nil, err
+			if err := t.helpVerb(flags); err != nil {
+				return nil, err
+			}
+			return nil, flag.ErrHelp
 		} else if err != nil {
-			return nil, fmt.Errorf("%w; %w", err, errUsage)
+			return nil, usageError{fmt.Errorf("%s: %w", flags.Name(), err)}
 		}
 		left := flags.Args()
 		if n := len(args) - len(left); len(left) == 0 || n > 0 && args[n-1] == "--" {
@@ -73,15 +82,16 @@ func allSwitches(flags *flag.FlagSet, name string) bool {
 		return false
 	}
 	for _, c := range name {
-		f := flags.Lookup(string(c))
-		if f == nil {
-			return false
-		}
-		if b, ok := f.Value.(interface{ IsBoolFlag() bool }); !ok || !b.IsBoolFlag() {
+		if f := flags.Lookup(string(c)); f == nil || !isSwitch(f) {
 			return false
 		}
 	}
 	return true
+}
+
+func isSwitch(f *flag.Flag) bool {
+	b, ok := f.Value.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
 }
 
 // parseNames parses a verb's flags and wants from namesMin to namesMax arguments; 0: any number.
@@ -90,10 +100,17 @@ func (t *tool) parseNames(flags *flag.FlagSet, args []string, namesMin, namesMax
 	switch {
 	case err != nil:
 		return nil, err
+	case len(names) < namesMin && namesMin > 1:
+		return nil, usageError{fmt.Errorf("%s: name %d images, it takes %s", flags.Name(), namesMin, argsOf(flags.Name()))}
 	case len(names) < namesMin:
-		return nil, fmt.Errorf("%s: name an image; %w", flags.Name(), errUsage)
+		return nil, usageError{fmt.Errorf("%s: name an image", flags.Name())}
 	case namesMax > 0 && len(names) > namesMax:
-		return nil, fmt.Errorf("%s: at most %d arguments; %w", flags.Name(), namesMax, errUsage)
+		return nil, tooMany(flags.Name(), names[namesMax:])
 	}
 	return names, nil
+}
+
+func argsOf(name string) string {
+	v, _ := verbOf(name)
+	return v.args
 }

@@ -15,14 +15,14 @@ import (
 func (t *tool) format(_ context.Context, args []string) error {
 	flags := t.flags("format")
 	if err := flags.Parse(args); err != nil {
-		return fmt.Errorf("%w; %w", err, errUsage)
+		return usageError{err}
 	}
 	if flags.NArg() != 1 {
-		return fmt.Errorf("format: write one template; %w", errUsage)
+		return usageError{errors.New("format: write one template")}
 	}
 	tmpl, err := parseTemplate(flags.Arg(0))
 	if err != nil {
-		return fmt.Errorf("format: %w; %w", err, errUsage)
+		return usageError{fmt.Errorf("format: %w", err)}
 	}
 	dec := json.NewDecoder(t.stdin)
 	dec.UseNumber()

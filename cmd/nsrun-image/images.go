@@ -32,28 +32,24 @@ type row struct {
 }
 
 type imagesOptions struct {
-	all, quiet, digests, whole bool
-	format                     string
-	filters                    list
+	quiet, digests, whole bool
+	format                string
+	filters               list
 }
 
 // images lists the images that are here.
 func (t *tool) images(_ context.Context, args []string) error {
 	flags := t.flags("images")
 	o := imagesOptions{}
-	for _, f := range []struct {
-		at          *bool
-		long, short string
-	}{{&o.all, "all", "a"}, {&o.quiet, "quiet", "q"}} {
-		flags.BoolVar(f.at, f.long, false, "")
-		flags.BoolVar(f.at, f.short, false, "")
-	}
-	flags.BoolVar(&o.digests, "digests", false, "")
-	flags.BoolVar(&o.whole, "no-trunc", false, "")
-	flags.StringVar(&o.format, "format", "", "")
-	flags.Var(&o.filters, "filter", "")
+	both(flags, "all", "a", "") // there are no images within images
+	quiet := both(flags, "quiet", "q", "print ids only")
+	flags.BoolVar(&o.digests, "digests", false, "print digests, too")
+	flags.BoolVar(&o.whole, "no-trunc", false, "print whole ids")
+	flags.StringVar(&o.format, "format", "", "`FORM` of a line: json, table, a template, or table and a template")
+	flags.Var(&o.filters, "filter", "only images that `NAME=VALUE` is true of; may stand several times")
 	flags.Var(&o.filters, "f", "")
 	names, err := t.parse(flags, args)
+	o.quiet = *quiet
 	if err == nil && len(names) > 1 {
 		err = tooMany("images", names[1:])
 	}
@@ -169,7 +165,7 @@ func printFormat(out io.Writer, format string, things []any, titles any) error {
 	}
 	parsed, err := parseTemplate(format)
 	if err != nil {
-		return fmt.Errorf("--format: %w; %w", err, errUsage)
+		return usageError{fmt.Errorf("--format: %w", err)}
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	if isTable {
@@ -181,7 +177,7 @@ func printFormat(out io.Writer, format string, things []any, titles any) error {
 	}
 	for _, thing := range things {
 		if err := parsed.Execute(to, thing); err != nil {
-			return fmt.Errorf("--format: %w; %w", err, errUsage)
+			return usageError{fmt.Errorf("--format: %w", err)}
 		}
 		fmt.Fprintln(to)
 	}
@@ -194,7 +190,7 @@ func imageFilter(store *image.Store, filters []string) (func(*image.Image) bool,
 	for _, f := range filters {
 		key, value, ok := strings.Cut(f, "=")
 		if !ok {
-			return nil, fmt.Errorf("--filter=%s: write NAME=VALUE; %w", f, errUsage)
+			return nil, usageError{fmt.Errorf("--filter=%s: write NAME=VALUE", f)}
 		}
 		var fits func(*image.Image) bool
 		switch key {
@@ -203,7 +199,7 @@ func imageFilter(store *image.Store, filters []string) (func(*image.Image) bool,
 			fits = func(img *image.Image) bool { return (refOf(img).FamiliarName() == archive.Untagged) == want }
 		case "reference":
 			if _, err := path.Match(value, ""); err != nil {
-				return nil, fmt.Errorf("--filter=%s: %w; %w", f, err, errUsage)
+				return nil, usageError{fmt.Errorf("--filter=%s: %w", f, err)}
 			}
 			fits = func(img *image.Image) bool { return fitsReference(value, refOf(img)) }
 		case "label":
@@ -224,11 +220,11 @@ func imageFilter(store *image.Store, filters []string) (func(*image.Image) bool,
 		case "until":
 			until, err := parseUntil(value, time.Now())
 			if err != nil {
-				return nil, fmt.Errorf("--filter=%s: %w; %w", f, err, errUsage)
+				return nil, usageError{fmt.Errorf("--filter=%s: %w", f, err)}
 			}
 			fits = func(img *image.Image) bool { return img.Created.Before(until) }
 		default:
-			return nil, fmt.Errorf("--filter=%s: there are dangling, reference, label, before, since and until; %w", f, errUsage)
+			return nil, usageError{fmt.Errorf("--filter=%s: there are dangling, reference, label, before, since and until", f)}
 		}
 		kinds[key] = append(kinds[key], fits)
 	}

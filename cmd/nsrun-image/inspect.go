@@ -38,8 +38,7 @@ type rootFS struct {
 // inspect prints all that is known of images, as docker does.
 func (t *tool) inspect(_ context.Context, args []string) error {
 	flags := t.flags("inspect")
-	format := flags.String("format", "", "")
-	flags.StringVar(format, "f", "", "")
+	format := word(flags, "format", "f", "print by `TEMPLATE`, or json: all on one line")
 	kind := flags.String("type", "image", "")
 	flags.Bool("s", false, "")
 	names, err := t.parseNames(flags, args, 1, 0)
@@ -47,7 +46,7 @@ func (t *tool) inspect(_ context.Context, args []string) error {
 		return err
 	}
 	if *kind != "image" {
-		return fmt.Errorf("inspect: --type=%s: there are only images here; %w", *kind, errUsage)
+		return usageError{fmt.Errorf("inspect: --type=%s: there are only images here", *kind)}
 	}
 	store, err := t.store()
 	if err != nil {
@@ -134,10 +133,10 @@ type layerRow struct{ ID, CreatedSince, CreatedAt, CreatedBy, Size, Comment stri
 // history prints how an image says it was made, the last step first.
 func (t *tool) history(_ context.Context, args []string) error {
 	flags := t.flags("history")
-	quiet := both(flags, "quiet", "q")
-	whole := flags.Bool("no-trunc", false, "")
-	both(flags, "human", "H")
-	format := flags.String("format", "table {{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}", "")
+	quiet := both(flags, "quiet", "q", "print ids only")
+	whole := flags.Bool("no-trunc", false, "print whole ids and commands")
+	both(flags, "human", "H", "") // as sizes always are
+	format := flags.String("format", "table {{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}", "`FORM` of a line: json, or a template of .ID .CreatedSince .CreatedAt .CreatedBy .Size .Comment")
 	names, err := t.parseNames(flags, args, 1, 1)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -19,16 +20,12 @@ const hubKey = "https://index.docker.io/v1/"
 // login checks a user's password with a registry and keeps it where docker would.
 func (t *tool) login(ctx context.Context, args []string) error {
 	flags := t.flags("login")
-	user, password := "", ""
-	flags.StringVar(&user, "u", "", "")
-	flags.StringVar(&user, "username", "", "")
-	flags.StringVar(&password, "p", "", "")
-	flags.StringVar(&password, "password", "", "")
-	email := ""
-	flags.StringVar(&email, "e", "", "")
-	flags.StringVar(&email, "email", "", "")
-	fromStdin := flags.Bool("password-stdin", false, "")
+	userFlag := word(flags, "username", "u", "the user is `NAME`")
+	passwordFlag := word(flags, "password", "p", "everybody on this machine can see `PASSWORD`; better --password-stdin")
+	email := word(flags, "email", "e", "")
+	fromStdin := flags.Bool("password-stdin", false, "read the password from standard input")
 	rest, err := t.parse(flags, args)
+	user, password := *userFlag, *passwordFlag
 	if err != nil {
 		return err
 	}
@@ -38,20 +35,20 @@ func (t *tool) login(ctx context.Context, args []string) error {
 	}
 	switch {
 	case *fromStdin && password != "":
-		return fmt.Errorf("login: --password and --password-stdin: give one of them; %w", errUsage)
+		return usageError{errors.New("login: --password and --password-stdin: give one of them")}
 	case *fromStdin && user == "":
-		return fmt.Errorf("login: --password-stdin needs --username; %w", errUsage)
+		return usageError{errors.New("login: --password-stdin needs --username")}
 	case password != "":
-		fmt.Fprintln(t.stderr, "nsrun-image: login: warning: everybody on this machine can see --password; pipe it in with --password-stdin")
+		t.say("login: warning: everybody on this machine can see --password; pipe it in with --password-stdin")
 	}
-	if email != "" {
-		fmt.Fprintln(t.stderr, "nsrun-image: login: warning: registries want no --email any more; it is left out")
+	if *email != "" {
+		t.say("login: warning: registries want no --email any more; it is left out")
 	}
 	in := bufio.NewReader(t.stdin)
 	if user == "" {
 		fmt.Fprint(t.stderr, "Username: ")
 		if user, err = line(in); err != nil {
-			return fmt.Errorf("login: no user name; give it with -u: %w", errUsage)
+			return usageError{errors.New("login: no user name; give it with -u")}
 		}
 	}
 	if password == "" {
@@ -109,16 +106,16 @@ func loginHost(args []string) (string, error) {
 		case "", "v1", "v2": // as people, and docker's file, write it
 		default:
 			if !isURL {
-				return "", fmt.Errorf("login: %s: logins are for a whole registry; write its host, %s; %w", args[0], host, errUsage)
+				return "", usageError{fmt.Errorf("login: %s: logins are for a whole registry; write its host, %s", args[0], host)}
 			}
 		}
 		host, err := image.ParseHost(host)
 		if err != nil {
-			return "", fmt.Errorf("%w; %w", err, errUsage)
+			return "", usageError{err}
 		}
 		return host, nil
 	}
-	return "", fmt.Errorf("more than one registry; %w", errUsage)
+	return "", usageError{errors.New("more than one registry")}
 }
 
 func loginKey(host string) string {
@@ -136,7 +133,7 @@ func (t *tool) password(in *bufio.Reader, fromStdin bool) (string, error) {
 		return string(password), err
 	}
 	if !fromStdin {
-		return "", fmt.Errorf("login: no terminal to ask for the password; pipe it in with --password-stdin: %w", errUsage)
+		return "", usageError{errors.New("login: no terminal to ask for the password; pipe it in with --password-stdin")}
 	}
 	password, err := line(in)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-func main() { os.Exit(runUntilSignal(os.Args[1:])) }
+func main() { os.Exit(runUntilSignal(os.Args)) }
 
 func runUntilSignal(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -30,7 +30,7 @@ const raceExit = "atexit_sleep_ms=0"
 func TestMain(m *testing.M) {
 	os.Setenv("GORACE", raceExit)
 	testscript.Main(m, map[string]func(){
-		"nsrun-image": func() { os.Exit(runUntilSignal(os.Args[1:])) },
+		"nsrun-image": func() { os.Exit(runUntilSignal(os.Args)) },
 	})
 }
 

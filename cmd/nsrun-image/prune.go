@@ -20,7 +20,7 @@ import (
 // remove takes images' names away, and what nothing needs any more with them.
 func (t *tool) remove(ctx context.Context, args []string) error {
 	flags := t.flags("rmi")
-	force := both(flags, "force", "f")
+	force := both(flags, "force", "f", "an image that a container uses, too (its content stays as long); one that isn't here is no error")
 	flags.Bool("no-prune", false, "")
 	names, err := t.parseNames(flags, args, 1, 0)
 	if err != nil {
@@ -35,7 +35,7 @@ func (t *tool) remove(ctx context.Context, args []string) error {
 		removed, err := store.Remove(ctx, name, *force)
 		t.removed(removed)
 		if errors.Is(err, image.ErrNoImage) && *force { // as docker does
-			fmt.Fprintf(t.stderr, "nsrun-image: %v\n", err)
+			t.say("%v", err)
 			err = nil
 		}
 		failed = append(failed, err)
@@ -46,16 +46,17 @@ func (t *tool) remove(ctx context.Context, args []string) error {
 // prune removes what isn't used.
 func (t *tool) prune(ctx context.Context, args []string) error {
 	flags := t.flags("prune")
-	all, force := both(flags, "all", "a"), both(flags, "force", "f")
-	keep := flags.String("keep-storage", "", "")
+	all := both(flags, "all", "a", "all images that no container uses, not only those without a name")
+	force := both(flags, "force", "f", "don't ask")
+	keep := flags.String("keep-storage", "", "as --all, the longest unused first, until `SIZE` is left: 10G, 500M")
 	var filters list
-	flags.Var(&filters, "filter", "")
+	flags.Var(&filters, "filter", "only images that `NAME=VALUE` is true of; may stand several times")
 	if rest, err := t.parse(flags, args); err != nil || len(rest) > 0 {
 		return errors.Join(err, tooMany("prune", rest))
 	}
 	o, err := collection(*all, filters, *keep)
 	if err != nil {
-		return fmt.Errorf("prune: %w; %w", err, errUsage)
+		return usageError{fmt.Errorf("prune: %w", err)}
 	}
 	store, err := t.store()
 	if err != nil {
@@ -145,7 +146,7 @@ func (t *tool) removed(r image.Removed) {
 		fmt.Fprintln(t.stdout, "Deleted:", d)
 	}
 	if r.Later {
-		fmt.Fprintln(t.stderr, "nsrun-image: a pull is under way; what is unused goes with the next removal or nsrun-image prune")
+		t.say("a pull is under way; what is unused goes with the next removal or %s prune", t.name)
 	}
 }
 
@@ -166,10 +167,10 @@ func (t *tool) keepBudget(ctx context.Context, keep ...archive.Loaded) error {
 	}
 	removed, err := store.KeepBudget(ctx, policy, time.Now(), ids...)
 	for _, ref := range removed.Untagged {
-		fmt.Fprintf(t.stderr, "nsrun-image: removed %s: %s keeps no more\n", ref, t.policyFile)
+		t.say("removed %s: %s keeps no more", ref, t.policyFile)
 	}
 	if err != nil { // what was wanted is here
-		fmt.Fprintf(t.stderr, "nsrun-image: warning: %v\n", err)
+		t.say("warning: %v", err)
 	}
 	return nil
 }

@@ -11,26 +11,25 @@ import (
 )
 
 type pullOptions struct {
-	quiet, pinned, allTags bool
-	platform               string
+	quiet, pinned bool
+	platform      string
 }
 
 // pull fetches every image named and goes on past one that can't be had.
 func (t *tool) pull(ctx context.Context, args []string) error {
 	flags := t.flags("pull")
 	o := pullOptions{}
-	flags.BoolVar(&o.quiet, "q", false, "")
-	flags.BoolVar(&o.quiet, "quiet", false, "")
-	flags.BoolVar(&o.pinned, "require-digest", false, "")
-	flags.BoolVar(&o.allTags, "a", false, "")
-	flags.BoolVar(&o.allTags, "all-tags", false, "")
-	flags.StringVar(&o.platform, "platform", "", "")
+	quiet := both(flags, "quiet", "q", "print names only")
+	allTags := both(flags, "all-tags", "a", "")
+	flags.BoolVar(&o.pinned, "require-digest", false, "refuse a REF without digest")
+	flags.StringVar(&o.platform, "platform", "", aboutPlatform)
 	names, err := t.parseNames(flags, args, 1, 0)
+	o.quiet = *quiet
 	if err != nil {
 		return err
 	}
-	if o.allTags {
-		return fmt.Errorf("pull: --all-tags: not done here; name the tags that are needed: %w", errUsage)
+	if *allTags {
+		return usageError{errors.New("pull: --all-tags: not done here; name the tags that are needed")}
 	}
 	var failed []error
 	var pulled []archive.Loaded
@@ -103,7 +102,7 @@ func (t *tool) pullConfig(name string, o pullOptions) (cfg pull.Config, err erro
 	}
 	if o.platform != "" {
 		if cfg.Platform, err = image.ParsePlatform(o.platform); err != nil {
-			return cfg, fmt.Errorf("%w; %w", err, errUsage)
+			return cfg, usageError{err}
 		}
 	}
 	if cfg.Registries, err = image.LoadRegistries(t.registries); err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/clusterd/clusterd/agent/image"
 )
@@ -20,55 +21,16 @@ const (
 	exitInterrupted = 130
 )
 
-// errUsage says that the command line makes no sense.
-var errUsage = errors.New("see nsrun-image --help")
+// usageError says that the command line makes no sense; whoever prints it adds
+// where help is to be had.
+type usageError struct{ error }
 
-const help = `nsrun-image brings container images to this machine and looks after them.
-
-Usage:
-  nsrun-image [--root DIR] [--registries FILE] [--policy FILE] VERB …
-
-Verbs:
-  pull [-q] [--platform OS/ARCH] [--require-digest] REF…
-                      fetch images, or see that they are up to date
-  load [-q] [-i FILE] [--platform OS/ARCH]
-                      bring in the images of an archive, compressed or not (default: standard input)
-  save [-o FILE] [--format docker-archive|oci-archive] REF…
-                      write images to an archive (default: standard output)
-  tag SRC DST         give an image another name
-  images [-aq] [--digests] [--no-trunc] [--filter F] [--format F] [NAME[:TAG]]
-                      list the images that are here; filters: dangling=, reference=, label=,
-                      before=, since=, until=; formats: json or a template
-  inspect [-f F] REF…  print all that is known of images, as docker does
-  history REF         print how an image says it was made
-  rmi [-f] REF…       remove images that no container uses
-  prune [-a] [-f] [--filter until=24h|label=L] [--keep-storage 10G]
-                      remove what no name and no container uses, and with -a images that no
-                      container uses: last used before, or the longest unused until so much is left
-  login [-u USER] [--password-stdin] [HOST]  check a password and keep it where docker would
-  logout [HOST]       forget it
-  verify [REF…]       compare images with what was pulled
-  version             print name and version
-
-A REF is NAME[:TAG][@DIGEST], or docker-archive:FILE[:REF], oci-archive:FILE[:REF], oci:DIR[:REF]; all
-but pull take an image's id, too.
-
-Flags:
-  --root DIR          where images are kept (default ` + image.Dir + `; without root ~/.local/share/nsrun/images)
-  --registries FILE   which hosts to ask, and how (default ` + image.RegistriesFile + `;
-                      without root ~/.config/nsrun/registries.conf goes before that)
-  --policy FILE       which images are allowed, and how many are kept (default ` + image.PolicyFile + `)
-
-NSRUN_CONF names another directory than /etc/nsrun for those files.
-
-Exit codes: 0 done, 1 failed or refused by policy, 125 wrong usage, 130 interrupted.
-
-Example:
-  nsrun-image pull busybox && nsrun-image images
-`
+func (e usageError) Unwrap() error { return e.error }
 
 // tool is one call of the program.
 type tool struct {
+	name           string // as people called it: nsrun, docker, nsrun-image
+	verb           string // "" before it is known
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	root           string
@@ -76,38 +38,40 @@ type tool struct {
 	policyFile     string
 }
 
-// run is the program without its process.
+// run is the program without its process. args begins with the program's name.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	t := &tool{stdin: stdin, stdout: stdout, stderr: stderr}
-	err := t.dispatch(ctx, args)
+	t := &tool{name: calledAs(args[0]), stdin: stdin, stdout: stdout, stderr: stderr}
+	err := t.dispatch(ctx, args[1:])
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintf(stderr, "nsrun-image: %s\n", image.PrintableLines(err.Error()))
+		hint := ""
+		if errors.As(err, &usageError{}) {
+			hint = "; see " + strings.Join(strings.Fields(t.name+" "+t.verb+" --help"), " ")
+		}
+		fmt.Fprintf(stderr, "%s: %s%s\n", t.name, image.PrintableLines(err.Error()), hint)
 	}
 	return exitCode(ctx, err)
+}
+
+// calledAs is the name that messages begin with: nsrun hands its verbs over
+// under its own name.
+func calledAs(program string) string {
+	switch base := filepath.Base(program); base {
+	case "nsrun", "docker":
+		return base
+	}
+	return "nsrun-image"
 }
 
 func exitCode(ctx context.Context, err error) int {
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitDone
-	case errors.Is(err, errUsage):
+	case errors.As(err, &usageError{}):
 		return exitUsage
 	case ctx.Err() != nil:
 		return exitInterrupted
 	}
 	return exitFailed
-}
-
-// verb is one thing the program does.
-type verb func(t *tool, ctx context.Context, args []string) error
-
-func verbs() map[string]verb {
-	return map[string]verb{
-		"pull": (*tool).pull, "load": (*tool).load, "save": (*tool).save, "tag": (*tool).tag,
-		"images": (*tool).images, "inspect": (*tool).inspect, "history": (*tool).history, "rmi": (*tool).remove, "prune": (*tool).prune,
-		"login": (*tool).login, "logout": (*tool).logout, "verify": (*tool).verify, "format": (*tool).format,
-		"version": (*tool).version, "help": (*tool).help, "": (*tool).help,
-	}
 }
 
 func (t *tool) dispatch(ctx context.Context, args []string) error {
@@ -117,33 +81,35 @@ func (t *tool) dispatch(ctx context.Context, args []string) error {
 	flags.StringVar(&t.policyFile, "policy", settingsFile(image.PolicyFile), "")
 	showVersion := flags.Bool("version", false, "")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(t.stdout, help)
-		return err
+		return t.helpAll()
 	} else if err != nil {
-		return fmt.Errorf("%w; %w", err, errUsage)
+		return usageError{err}
 	}
-	name, rest := flags.Arg(0), flags.Args()
 	if *showVersion {
-		name = "version"
+		return t.version(ctx, nil)
 	}
-	if len(rest) > 0 {
-		rest = rest[1:]
+	if flags.NArg() == 0 {
+		return t.helpAll()
 	}
-	do := verbs()[name]
-	if do == nil {
-		return fmt.Errorf("unknown verb %q; %w", name, errUsage)
+	v, ok := verbOf(flags.Arg(0))
+	if !ok {
+		return usageError{fmt.Errorf("unknown verb %q", flags.Arg(0))}
 	}
-	return do(t, ctx, rest)
+	t.verb = v.name
+	return v.do(t, ctx, flags.Args()[1:])
 }
 
-func (t *tool) help(context.Context, []string) error {
-	fmt.Fprint(t.stdout, help)
-	return nil
+// say tells something beside the result.
+func (t *tool) say(format string, args ...any) {
+	fmt.Fprintf(t.stderr, t.name+": "+format+"\n", args...)
 }
 
-func (t *tool) version(context.Context, []string) error {
-	fmt.Fprintln(t.stdout, "nsrun-image", version)
-	return nil
+func (t *tool) version(_ context.Context, args []string) error {
+	if rest, err := t.parse(t.flags("version"), args); err != nil || len(rest) > 0 {
+		return errors.Join(err, tooMany("version", rest))
+	}
+	_, err := fmt.Fprintln(t.stdout, "nsrun-image", version)
+	return err
 }
 
 // settingsFile is where a file of settings is: NSRUN_CONF names another

@@ -16,22 +16,16 @@ import (
 // imageVerbs are those that nsrun-image has, and knows the flags of.
 const imageVerbs = "pull images rmi load save tag history login logout verify prune"
 
-// helpMore is help for verbs that take few flags or none, and for those that
+// helpMore is help for verbs of two words or few flags, and for those that
 // nsrun-image has.
 func (a *app) helpMore(name string) error {
-	text, ok := map[string]string{
-		"port":            "port NAME [PORT[/PROTOCOL]]\n\nPrints where the ports of a container are to be had on the machine: all, or\nthose of one port of the container (default protocol: tcp).\n",
-		"wait":            "wait NAME…\n\nWaits until each has ended and prints its exit code.\n",
-		"container prune": "container prune --force\n\nRemoves every container that has ended. Nothing is asked.\n",
-		"system prune":    "system prune --force [--all] [--volumes]\n\nRemoves every container that has ended, images that nobody needs (--all: those\nthat no container uses, too), and with --volumes volumes without a name.\n",
-		"volume": "volume create [NAME], ls [-q], rm [-f] NAME…, inspect [-f TEMPLATE] NAME…, prune --force [--all]\n\n" +
-			"A volume is a directory of this machine, kept by a name: run --volume NAME:/DIR.\nOne that is empty is filled with what the image has there.\n",
-		"info":    "info [--format TEMPLATE]\n",
-		"version": "version [--format TEMPLATE]\n",
-		"help":    "help [VERB]\n",
-	}[name]
-	if ok {
-		fmt.Fprintf(a.stdout, "%s %s", a.name, text)
+	if usageLine, about, flags := pageOf(name); usageLine != "" {
+		fmt.Fprintf(a.stdout, "Usage: %s %s\n", a.name, usageLine)
+		for _, text := range []string{about, usage(flags)} {
+			if text != "" {
+				fmt.Fprintf(a.stdout, "\n%s", text)
+			}
+		}
 		return nil
 	}
 	if verbs, ok := groups[name]; ok {
@@ -42,15 +36,61 @@ func (a *app) helpMore(name string) error {
 		if v.name != name {
 			continue
 		}
-		if program, err := imageProgram(); err == nil && slices.Contains(strings.Fields(imageVerbs), name) {
-			ask := exec.Command(program, name, "--help")
-			ask.Stdout, ask.Stderr = a.stdout, a.stderr
-			return ask.Run()
+		if !slices.Contains(strings.Fields(imageVerbs), name) {
+			fmt.Fprintf(a.stdout, "Usage: %s %s\n\n%s\n", a.name, v.name, v.about)
+			return nil
 		}
-		fmt.Fprintf(a.stdout, "%s %s: %s\n", a.name, v.name, v.about)
-		return nil
+		program, err := imageProgram()
+		if err != nil {
+			return err
+		}
+		ask := exec.Command(program, name, "--help")
+		ask.Args[0] = a.name
+		ask.Stdout, ask.Stderr = a.stdout, a.stderr
+		return ask.Run()
 	}
 	return usageError{a.unknown(name)}
+}
+
+// pageOf is what help says of one of nsrun's smaller verbs; usageLine is empty
+// where there is no such page.
+func pageOf(name string) (usageLine, about string, flags []flag) {
+	var yes bool
+	var str string
+	all := &pruneOptions{}
+	byOrder := "Nothing is removed without --force or a yes on a terminal.\n"
+	switch name {
+	case "port":
+		return "port NAME [PORT[/PROTOCOL]]", "Prints where the ports of a container are to be had on the machine: all, or\nthose of one port of the container (default protocol: tcp).\n", nil
+	case "wait":
+		return "wait NAME…", "Waits until each has ended and prints its exit code.\n", nil
+	case "container prune":
+		return name + " [FLAG…]", "Removes every container that has ended. " + byOrder, pruneFlags(all)[1:]
+	case "system prune":
+		return name + " [FLAG…]", "Removes every container that has ended, and images that nobody needs. " + byOrder, append(pruneFlags(all), volumesFlag(all))
+	case "volume":
+		return "volume create|ls|rm|inspect|prune …", "A volume is a directory of this machine, kept by a name: run --volume NAME:/DIR.\n" +
+			"One that is empty is filled with what the image has there. volume VERB --help tells more.\n", nil
+	case "volume create":
+		return name + " [NAME]", "Makes a volume, unless it is there, and prints its name.\n", volumeCreateFlags(&str)
+	case "volume ls", "volume list":
+		return "volume ls [FLAG…]", "Lists volumes.\n", volumeLsFlags(&yes)
+	case "volume rm", "volume remove":
+		return "volume rm [FLAG…] NAME…", "Removes volumes that no container has, with what is in them.\n", volumeRmFlags(&yes)
+	case "volume inspect":
+		return name + " [FLAG…] NAME…", "Tells where volumes are.\n", formatFlags(&str)
+	case "volume prune":
+		return name + " [FLAG…]", "Removes volumes without a name that no container has. " + byOrder, []flag{
+			{long: "all", short: 'a', about: "those with names, too"}, {long: "force", short: 'f', about: "don't ask"},
+		}
+	case "info":
+		return name + " [FLAG…]", "Says how many containers there are and what this machine can do for them.\n", formatFlags(&str)
+	case "version":
+		return name + " [FLAG…]", "Prints name and version.\n", formatFlags(&str)
+	case "help":
+		return "help [VERB]", "Prints what there is, or what a verb does.\n", nil
+	}
+	return "", "", nil
 }
 
 // version prints name and version, and nothing else; with a template, what
@@ -65,13 +105,17 @@ func (a *app) version(args []string) error {
 		return nil
 	}
 	part := object{{"Version", version}, {"Os", "linux"}, {"KernelVersion", kernel()}}
-	return a.eachBy(a.stdout, format, []any{object{{"Client", part}, {"Server", part}}})
+	return a.tell(format, object{{"Client", part}, {"Server", part}})
 }
 
 // onlyFormat reads --format, the only flag of some verbs.
 func onlyFormat(args []string) (format string, rest []string, err error) {
-	rest, err = parse([]flag{{long: "format", short: 'f', text: text(&format)}}, args, true)
+	rest, err = parse(formatFlags(&format), args, true)
 	return format, rest, err
+}
+
+func formatFlags(format *string) []flag {
+	return []flag{{long: "format", short: 'f', text: text(format), arg: "TEMPLATE", about: "print by a template of Go's, or json: all of it"}}
 }
 
 func tooMany(rest []string) error {
@@ -89,11 +133,20 @@ func kernel() string {
 
 // infoBy prints by a template what docker info tells, as far as it is so here.
 func (a *app) infoBy(format string, all []*runtime.Container, running int) error {
-	return a.eachBy(a.stdout, format, []any{object{
+	return a.tell(format, object{
 		{"ServerVersion", version}, {"Containers", len(all)}, {"ContainersRunning", running}, {"ContainersPaused", 0},
 		{"ContainersStopped", len(all) - running}, {"Driver", "overlay2"}, {"LoggingDriver", "journald"}, {"CgroupDriver", "systemd"},
 		{"KernelVersion", kernel()}, {"OSType", "linux"}, {"DefaultRuntime", "nsrun"},
-	}})
+	})
+}
+
+// tell prints one thing by a template, or as JSON on one line: not in a list, as
+// docker's info and version are none.
+func (a *app) tell(format string, what object) error {
+	if format == "json" {
+		format = "{{json .}}"
+	}
+	return a.eachBy(a.stdout, format, []any{what})
 }
 
 // startAgain is docker's start and restart, which need somebody who has kept how

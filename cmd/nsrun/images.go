@@ -112,6 +112,7 @@ func (a *app) pull(o *runOptions, quiet bool) (name string, err error) {
 	}
 	var out bytes.Buffer
 	cmd := exec.Command(program, append(args, o.spec.Image)...)
+	cmd.Args[0] = a.name
 	cmd.Stdout, cmd.Stderr = a.stderr, a.stderr
 	if quiet || o.quiet {
 		cmd.Args = append(cmd.Args, "--quiet")
@@ -153,7 +154,7 @@ func imageVerb(verb string) func(*app, []string) error {
 		if err != nil {
 			return err
 		}
-		return fmt.Errorf("run %s: %w", program, syscall.Exec(program, append([]string{program, "--root", a.dir.Images(), verb}, args...), os.Environ()))
+		return fmt.Errorf("run %s: %w", program, syscall.Exec(program, append([]string{a.name, "--root", a.dir.Images(), verb}, args...), os.Environ()))
 	}
 }
 

@@ -29,6 +29,11 @@ func pruneFlags(o *pruneOptions) []flag {
 	}
 }
 
+// volumesFlag is system prune's own.
+func volumesFlag(o *pruneOptions) flag {
+	return flag{long: "volumes", set: boolean(&o.volumes), about: "volumes without a name that no container has, too"}
+}
+
 func (o *pruneOptions) parse(args []string, more ...flag) error {
 	rest, err := parse(append(pruneFlags(o), more...), args, true)
 	if err == nil && len(rest) > 0 {
@@ -188,7 +193,7 @@ func (a *app) removeVolumes(all bool) (bytes int64, err error) {
 // pruneSystem removes stopped containers, then images, and with --volumes volumes.
 func (a *app) pruneSystem(args []string) error {
 	o := &pruneOptions{}
-	if err := o.parse(args, flag{long: "volumes", set: boolean(&o.volumes), about: "volumes without a name that no container has, too"}); err != nil {
+	if err := o.parse(args, volumesFlag(o)); err != nil {
 		return err
 	}
 	fits, err := o.filter(time.Now())
@@ -220,6 +225,7 @@ func (a *app) pruneSystem(args []string) error {
 	}
 	fmt.Fprintf(a.stdout, "Containers and volumes: %s\nImages:\n", size(bytes))
 	cmd := exec.Command(program, images...)
+	cmd.Args[0] = a.name
 	cmd.Stdout, cmd.Stderr = a.stdout, a.stderr
 	return errors.Join(err, cmd.Run())
 }

@@ -257,7 +257,10 @@ func (a *app) features() error {
 
 func (a *app) help(args []string) error {
 	if len(args) > 0 {
-		name, _ := ungroup(args[0], args[1:])
+		name, rest := ungroup(args[0], args[1:])
+		if name == "volume" && len(rest) > 0 {
+			name += " " + rest[0]
+		}
 		return a.helpFor(name)
 	}
 	fmt.Fprintf(a.stdout, "%s runs containers without a daemon. Started by systemd, it leaves the program to systemd; in a shell it stays beside it.\n\n"+

@@ -14,6 +14,11 @@ func (a *app) volume(args []string) error {
 		return errors.New("which of create, ls, rm, inspect and prune?")
 	}
 	verb, args := args[0], args[1:]
+	for _, arg := range args {
+		if arg == "--help" || arg == "-h" {
+			return a.help([]string{"volume", verb})
+		}
+	}
 	switch verb {
 	case "create":
 		return a.createVolume(args)
@@ -21,7 +26,7 @@ func (a *app) volume(args []string) error {
 		return a.listVolumes(args)
 	case "rm", "remove":
 		force := false
-		names, err := parse([]flag{{long: "force", short: 'f', set: boolean(&force)}}, args, true)
+		names, err := parse(volumeRmFlags(&force), args, true)
 		if err != nil {
 			return err
 		}
@@ -36,15 +41,20 @@ func (a *app) volume(args []string) error {
 		return a.inspectVolumes(args)
 	case "prune":
 		return a.pruneVolumes(args)
+	case "help", "--help", "-h":
+		return a.help([]string{"volume"})
 	}
 	return usageError{fmt.Errorf("%s: no such command%s", verb, didYouMean(verb, "volume ", []string{"create", "ls", "rm", "inspect", "prune"}))}
 }
 
-func (a *app) createVolume(args []string) error {
-	name := ""
+func volumeRmFlags(force *bool) []flag {
+	return []flag{{long: "force", short: 'f', set: boolean(force), about: "one that isn't there is no error"}}
+}
+
+func volumeCreateFlags(name *string) []flag {
 	const elsewhere = "volumes are directories of this machine; mount what it should be, by a .mount unit, and bind that"
-	names, err := parse([]flag{
-		{long: "name", text: text(&name)},
+	return []flag{
+		{long: "name", text: text(name), arg: "NAME", about: "another way to write the name"},
 		{long: "label", takes: true, why: "volumes have no labels yet; leave it out"},
 		{long: "opt", short: 'o', takes: true, why: elsewhere},
 		{long: "driver", short: 'd', text: func(v string) error {
@@ -53,7 +63,12 @@ func (a *app) createVolume(args []string) error {
 			}
 			return nil
 		}},
-	}, args, true)
+	}
+}
+
+func (a *app) createVolume(args []string) error {
+	name := ""
+	names, err := parse(volumeCreateFlags(&name), args, true)
 	switch {
 	case err != nil:
 		return err
@@ -74,13 +89,17 @@ func (a *app) createVolume(args []string) error {
 	return nil
 }
 
-func (a *app) listVolumes(args []string) error {
-	quiet := false
-	if _, err := parse([]flag{
-		{long: "quiet", short: 'q', set: boolean(&quiet)},
+func volumeLsFlags(quiet *bool) []flag {
+	return []flag{
+		{long: "quiet", short: 'q', set: boolean(quiet), about: "print names only"},
 		{long: "filter", short: 'f', takes: true, why: "not there yet; leave it out"},
 		{long: "format", takes: true, why: "not there yet; leave it out"},
-	}, args, false); err != nil {
+	}
+}
+
+func (a *app) listVolumes(args []string) error {
+	quiet := false
+	if _, err := parse(volumeLsFlags(&quiet), args, false); err != nil {
 		return err
 	}
 	all, err := a.dir.Volumes()
@@ -103,7 +122,7 @@ func (a *app) listVolumes(args []string) error {
 
 func (a *app) inspectVolumes(args []string) error {
 	format := ""
-	names, err := parse([]flag{{long: "format", short: 'f', text: text(&format)}}, args, true)
+	names, err := parse(formatFlags(&format), args, true)
 	if err != nil {
 		return err
 	}
