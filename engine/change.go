@@ -67,6 +67,7 @@ func (x *index) changesOf(u *unitEntry, d placement.Decision) []change {
 			}
 		}
 		x.pend(u, x.pendingOf(u, d), &main)
+		x.grant(u, d, &main)
 		add(x.guarded(u, main))
 	} else if u.trouble != "" && u.wanted() {
 		c := change{note: "unit can't be decided", reason: u.trouble}
@@ -267,11 +268,16 @@ func (x *index) pendingOf(u *unitEntry, d placement.Decision) *registry.Pending 
 		return nil
 	case len(d.On) == 1 && x.machines[d.On[0]].braked:
 		m := x.machines[d.On[0]]
-		p.Text = fmt.Sprintf("%s %s, as are too many others: nothing moves until machines return, or are removed with clusterctl machine remove",
+		p.Text = fmt.Sprintf("%s %s, as are too many others: nothing moves until machines return, or are said to be dead with clusterctl machine confirm-dead",
 			m.name(), m.known.Why)
 		return p
 	case len(d.On) > 0 && len(d.Refusals) == 0:
 		return nil
+	}
+	if isKept(d) {
+		p.Text = "it is to leave " + x.machines[d.On[0]].name() + ", but " + d.Refusals[0].Detail
+		p.Refusals = refusals(d.Refusals)
+		return p
 	}
 	p.Text = x.cluster.Explain(d.Refusals)
 	unfit := func(r placement.Refusal) bool {
@@ -280,14 +286,20 @@ func (x *index) pendingOf(u *unitEntry, d placement.Decision) *registry.Pending 
 	if len(d.On) == 1 && !slices.ContainsFunc(d.Refusals, unfit) { // what is unfit there stays as it is
 		p.Text = fmt.Sprintf("it should leave %s, but %s", x.machines[d.On[0]].name(), p.Text)
 	}
-	for _, r := range d.Refusals {
+	p.Refusals = refusals(d.Refusals)
+	return p
+}
+
+func refusals(said []placement.Refusal) []*registry.Refusal {
+	var all []*registry.Refusal
+	for _, r := range said {
 		refusal := &registry.Refusal{Rule: r.Rule, Detail: r.Detail}
 		for _, id := range r.Machines[:min(len(r.Machines), refusedMax)] {
 			refusal.Machines = append(refusal.Machines, string(id))
 		}
-		p.Refusals = append(p.Refusals, refusal)
+		all = append(all, refusal)
 	}
-	return p
+	return all
 }
 
 // pend writes a unit's pending record, or takes it away, if that changes it.

@@ -30,6 +30,7 @@ func (x *index) decide(now time.Time) []change {
 		x.dirty[d.Unit] = true
 		u := x.cluster.Unit(d.Unit)
 		setMember(x.unplaced, d.Unit, u.Wanted && (len(d.On) == 0 || len(d.Refusals) > 0))
+		x.keep(d)
 	}
 	var changes []change
 	later := map[unit.Name]bool{}

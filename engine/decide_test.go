@@ -529,7 +529,7 @@ func TestC05_Brake(t *testing.T) {
 		machine m5
 		unit a.service launched
 		assigned m1 a.service launched`
-	const held = `put pending/a.service m1 is dead, as are too many others: nothing moves until machines return, or are removed with clusterctl machine remove`
+	const held = `put pending/a.service m1 is dead, as are too many others: nothing moves until machines return, or are said to be dead with clusterctl machine confirm-dead`
 	const moved = `put assignments/m2/a.service launched g1 + delete assignments/m1/a.service + delete pending/a.service`
 	t.Run("until machines return", func(t *testing.T) {
 		story(t, nil, step{given: given},

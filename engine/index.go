@@ -36,7 +36,8 @@ type index struct {
 	unused   map[unit.Hash]time.Time          // files nobody uses, since when
 	braked   bool
 	limit    limiter
-	late     bool // the limit kept units where they are
+	late     bool                             // the limit kept units where they are
+	kept     map[unit.Name]map[unit.Name]bool // by MinAvailable=, by template
 
 	// taken are the names machines have for themselves, with the path of the
 	// file and the generation of the unit that met it. They are remembered after
@@ -118,6 +119,7 @@ func newIndex(log *slog.Logger, timing Timing, gossip Gossip, first identity) *i
 		lacking:  map[unit.Hash]map[unit.Name]bool{},
 		unused:   map[unit.Hash]time.Time{},
 		taken:    map[unit.Name]map[registry.MachineID]refusal{},
+		kept:     map[unit.Name]map[unit.Name]bool{},
 		limit:    limiter{perSecond: timing.EvictionsPerSecond},
 	}
 }
@@ -382,6 +384,9 @@ func (x *index) syncUnit(name unit.Name) {
 		x.cluster.Put(id, name, placement.Place{Since: a.created, Leaving: a.GetTarget() == registry.Target_GONE})
 	}
 	x.syncTaken(u)
+	if before.Launched != after.Launched || before.Active != after.Active {
+		x.wakeSiblings(name)
+	}
 	setMember(x.globals, name, after.Wanted && after.Options.Global)
 	if !after.Wanted {
 		delete(x.unplaced, name)
@@ -419,6 +424,10 @@ func (x *index) understand(u *unitEntry, before placement.Unit) placement.Unit {
 		u.trouble = "it is a template; start an instance of it"
 		return to
 	}
+	to.Launched, to.Active = u.rec.Target == registry.Target_LAUNCHED, x.active(u)
+	if wish := u.rec.Wish; wish != nil && len(wish.Declined) == 0 {
+		to.Wish = registry.MachineID(wish.Machine)
+	}
 	asks, err := x.asks(u, before)
 	if err != nil {
 		u.trouble = err.Error()
@@ -434,6 +443,18 @@ func (x *index) understand(u *unitEntry, before placement.Unit) placement.Unit {
 	}
 	to.Running = x.runningUnclaimed(u)
 	return to
+}
+
+// active says whether a unit does what it is to where it is placed.
+func (x *index) active(u *unitEntry) bool {
+	for id, a := range u.assigned {
+		o := u.observed[id]
+		if a.GetTarget() == registry.Target_LAUNCHED && x.counts(id, o) && o.Generation >= a.Generation &&
+			(o.Active == "active" || o.Active == "reloading" || o.Active == "refreshing") {
+			return true
+		}
+	}
+	return false
 }
 
 // runningUnclaimed lists the machines that run a unit without an assignment,

@@ -95,6 +95,8 @@ func (t Timing) judge(m *machineEntry, gossip Liveness, now time.Time) fate {
 		return fate{state: placement.Held, why: "is away"}
 	case m.living:
 		return fate{}
+	case m.away.GetConfirmedBy() != "":
+		return fate{state: placement.Lost, why: "is dead, as " + m.away.ConfirmedBy + " confirmed"}
 	case m.away != nil && m.away.Shutdown:
 		return fate{state: placement.Lost, why: "is shut down"}
 	case m.away != nil:
@@ -139,7 +141,7 @@ func (x *index) judgeMachine(m *machineEntry, now time.Time) {
 		return
 	}
 	f := x.timing.judge(m, x.gossip.Liveness(m.id), now)
-	braked := x.braked && f.state == placement.Lost
+	braked := x.braked && f.state == placement.Lost && m.away.GetConfirmedBy() == ""
 	if braked {
 		f.state = placement.Held
 	}
@@ -261,7 +263,7 @@ func (x *index) judgeBrake(now time.Time) {
 			}
 		}
 		if on {
-			x.log.Warn("too many machines are missing: units stay where they are until machines return or are removed",
+			x.log.Warn("too many machines are missing: units stay where they are until machines return, or an operator confirms that they are dead",
 				"missing", missing, "doubted", doubted, "registered", registered)
 		} else {
 			x.log.Info("enough machines are back: units may move again", "missing", missing, "registered", registered)

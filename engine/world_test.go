@@ -19,8 +19,8 @@ import (
 // world is a registry built from sentences, one a line:
 //
 //	machine m1 [region=eu] [dead|unregistered] [cordoned] [drained] [runs:252.1] [GiB:4]
-//	away m1 | shutdown m1
-//	unit web.service launched [g3] [needs:254] [file=TEXT] [Conflicts=db.service] [Global=yes] ...
+//	away m1 | shutdown m1 | confirmed m1
+//	unit web.service launched [g3] [needs:254] [wish:m2] [file=TEXT] [Conflicts=db.service] [Global=yes] ...
 //	assigned m1 web.service launched [g3] [old]
 //	observed m1 web.service active [g3] [unclaimed] [gone] [past] [reason=...]
 type world struct {
@@ -84,6 +84,9 @@ func (w *world) say(text string) {
 			w.put(registry.AwayKey(registry.MachineID(words[1])),
 				&registry.Away{SinceUnixMs: start.UnixMilli(), Shutdown: words[0] == "shutdown", Incarnation: "boot1"})
 			w.remove(registry.AliveKey(registry.MachineID(words[1])))
+		case "confirmed":
+			w.put(registry.AwayKey(registry.MachineID(words[1])),
+				&registry.Away{SinceUnixMs: start.UnixMilli(), Shutdown: true, ConfirmedBy: "root"})
 		case "dies":
 			w.remove(registry.AliveKey(registry.MachineID(words[1])))
 		case "returns":
@@ -176,10 +179,13 @@ func (w *world) unit(name, to string, words []string) {
 	var options []string
 	h := unit.Hash("")
 	needs := 0
+	var wish *registry.Wish
 	for _, word := range words {
 		switch {
 		case strings.HasPrefix(word, "needs:"):
 			needs, _ = strconv.Atoi(strings.TrimPrefix(word, "needs:"))
+		case strings.HasPrefix(word, "wish:"):
+			wish = &registry.Wish{Machine: strings.TrimPrefix(word, "wish:"), Who: "root"}
 		case strings.HasPrefix(word, "file="):
 			h = unit.Hash(strings.TrimPrefix(word, "file="))
 		case strings.Contains(word, "="):
@@ -189,7 +195,7 @@ func (w *world) unit(name, to string, words []string) {
 	if h == "" {
 		h = w.file(options)
 	}
-	w.put(registry.UnitKey(unit.Name(name)), &registry.Unit{File: string(h), Target: target(w.t, to), Generation: generation(words), NeedsSystemd: uint32(needs)})
+	w.put(registry.UnitKey(unit.Name(name)), &registry.Unit{File: string(h), Target: target(w.t, to), Generation: generation(words), NeedsSystemd: uint32(needs), Wish: wish})
 }
 
 // fileOf is the hash that a unit's record names.
@@ -295,6 +301,16 @@ func (w *world) tell(c change) string {
 				w.t.Fatal(err)
 			}
 			parts = append(parts, fmt.Sprintf("put %s %s", op.Key, p.Text))
+		case "units":
+			u, err := registry.Decode[registry.Unit](rec)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			text := "put " + op.Key
+			if u.Wish != nil {
+				text += " declined: " + strings.Join(u.Wish.Declined, ", ")
+			}
+			parts = append(parts, text)
 		default:
 			parts = append(parts, "put "+op.Key)
 		}

@@ -47,6 +47,7 @@ func (w wants) key(to []byte) []byte {
 		to = appendTexts(to, list)
 	}
 	to = appendRequirements(appendRequirements(to, o.Requirements), o.Prefer)
+	to = appendInt(appendInt(to, o.MinAvailable.Count), o.MinAvailable.Percent)
 	for _, r := range []unit.Resource{w.needs.Memory, w.needs.CPU, w.needs.Tasks} {
 		to = binary.AppendUvarint(binary.AppendUvarint(to, r.Amount), r.Share)
 	}

@@ -27,6 +27,11 @@ type Unit struct {
 	Changed bool
 	// Running are the machines that run it without an assignment, best first.
 	Running []registry.MachineID
+	// Launched says that it is to run, and Active that it is seen to, where it is
+	// placed. MinAvailable= counts them.
+	Launched, Active bool
+	// Wish is where an operator wants it, this once; empty: anywhere.
+	Wish registry.MachineID
 }
 
 // Place is a unit's place on a machine.
@@ -56,6 +61,7 @@ type Cluster struct {
 
 	pass     int32  // of Plan
 	quiet    bool   // whether there are refusals matters, not what they say
+	resting  bool   // all that is to be active counts as active
 	buffer   []byte // memory for keys
 	room     int    // changes whenever a machine has more or less left
 	seated   int    // how often machines got their slots
@@ -78,7 +84,9 @@ type member struct {
 	wanted  bool
 	changed bool
 	waits   bool // it is parked
-	more    *extras
+
+	launched, active bool // see Unit
+	more             *extras
 }
 
 // extras are what few units have.
@@ -86,6 +94,7 @@ type extras struct {
 	places  map[*machine]*spot // beyond the first
 	unfit   map[string]string
 	running []registry.MachineID
+	wish    registry.MachineID
 }
 
 // spot is a unit's place on a machine.
@@ -212,10 +221,11 @@ func (c *Cluster) SetUnit(to Unit) {
 		c.reclass(u, k)
 	}
 	u.known, u.wanted, u.changed = true, to.Wanted, to.Changed
-	if u.more != nil || len(to.Unfit) > 0 || len(to.Running) > 0 {
+	u.serve(to.Launched, to.Active)
+	if u.more != nil || len(to.Unfit) > 0 || len(to.Running) > 0 || to.Wish != "" {
 		e := u.extra()
-		e.unfit, e.running = to.Unfit, to.Running
-		if len(e.places) == 0 && len(e.unfit) == 0 && len(e.running) == 0 {
+		e.unfit, e.running, e.wish = to.Unfit, to.Running, to.Wish
+		if len(e.places) == 0 && len(e.unfit) == 0 && len(e.running) == 0 && e.wish == "" {
 			u.more = nil
 		}
 	}
@@ -427,9 +437,9 @@ func (c *Cluster) Unit(name unit.Name) Unit {
 		return Unit{Name: name}
 	}
 	k := u.class
-	to := Unit{Name: name, Options: k.options, Needs: k.needs, Ports: k.ports, Systemd: k.systemd, Wanted: u.wanted, Changed: u.changed}
+	to := Unit{Name: name, Options: k.options, Needs: k.needs, Ports: k.ports, Systemd: k.systemd, Wanted: u.wanted, Changed: u.changed, Launched: u.launched, Active: u.active}
 	if u.more != nil {
-		to.Unfit, to.Running = u.more.unfit, u.more.running
+		to.Unfit, to.Running, to.Wish = u.more.unfit, u.more.running, u.more.wish
 	}
 	return to
 }

@@ -19,6 +19,9 @@ type Decision struct {
 	Reason string
 	// Refusals say why it is nowhere, or why it can't move as it should.
 	Refusals []Refusal
+	// Declined says why the unit's Wish is not to be; empty when it is granted,
+	// or waits for MinAvailable=.
+	Declined []string
 }
 
 // Plan decides where units are to be, and takes them as placed there. Units
@@ -106,6 +109,7 @@ type verdict struct {
 	on, off  []*machine
 	reason   string
 	refusals []Refusal
+	declined []string
 }
 
 func (p *planning) decide(u *member) {
@@ -130,7 +134,7 @@ func (p *planning) decide(u *member) {
 	c.take(u, v)
 	c.park(u, u.wanted && (len(v.on) == 0 || len(v.refusals) > 0 || v.on[0].Drained)) // one adopted there is to move
 	p.decisions = append(p.decisions, Decision{
-		Unit: u.name, On: p.list(v.on), Off: p.list(v.off), Reason: v.reason, Refusals: v.refusals,
+		Unit: u.name, On: p.list(v.on), Off: p.list(v.off), Reason: v.reason, Refusals: v.refusals, Declined: v.declined,
 	})
 	if !slices.Equal(p.before, v.on) {
 		for _, name := range c.Followers(u.name) {
@@ -162,6 +166,7 @@ func (p *planning) list(machines []*machine) []registry.MachineID {
 func (c *Cluster) take(u *member, v verdict) {
 	for _, m := range v.off {
 		c.put(m, u, Place{Since: u.on(m).since, Leaving: true})
+		u.serve(u.launched, false)
 	}
 	for _, m := range v.on {
 		if s := u.on(m); s == nil || s.leaving {
@@ -208,6 +213,19 @@ func (c *Cluster) everywhere(u *member) verdict {
 
 // somewhere decides about a unit that is to be on one machine.
 func (c *Cluster) somewhere(u *member, placed []*machine) verdict {
+	if u.more != nil && u.more.wish != "" {
+		v, granted := c.wish(u, placed)
+		if !granted {
+			declined := v.declined
+			v = c.unwished(u, placed)
+			v.declined = declined
+		}
+		return v
+	}
+	return c.unwished(u, placed)
+}
+
+func (c *Cluster) unwished(u *member, placed []*machine) verdict {
 	switch len(placed) {
 	case 0:
 		return c.fresh(u)
@@ -272,6 +290,11 @@ func (c *Cluster) keepOrMove(u *member, here []*machine) verdict {
 	to, refused := c.choose(u, m)
 	if to == nil {
 		to, _ = c.takeOver(u, m)
+	}
+	if to != nil && hold == drains {
+		if why := c.spared(u); why != "" {
+			return c.kept(u, here, why)
+		}
 	}
 	switch {
 	case to != nil:

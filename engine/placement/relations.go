@@ -92,6 +92,7 @@ type family struct {
 	globs    [relations][]*pattern
 	versions [relations]int
 	spreads  map[string]*spread
+	stocks   map[string]*stock // by type, once MinAvailable= asked for it
 }
 
 func (r *relation) empty() bool { return r.n == 0 }

@@ -24,6 +24,8 @@ const (
 	RuleReplaces  = "replaces"
 	RulePorts     = "ports"
 	RuleResources = "resources"
+	// RuleMinAvailable keeps a unit where it is, for a while or for good.
+	RuleMinAvailable = "min-available"
 )
 
 // KeepsOld says whether a rule is about what a unit's file asks of systemd. A

@@ -96,6 +96,7 @@ const roundsMax = 20
 func (c *Cluster) Simulate(s Scenario) Outcome {
 	was := c
 	c = c.Clone()
+	c.resting = true
 	todo := was.restless()
 	c.happen(s, todo)
 	reasons := map[unit.Name]string{}
