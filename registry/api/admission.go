@@ -12,7 +12,8 @@ type SettingsChange struct {
 	Cordon   *bool             `json:"cordon,omitempty"`   // take no further units
 	Drain    *bool             `json:"drain,omitempty"`    // and give away those it has
 	Metadata map[string]string `json:"metadata,omitempty"` // set, or replaced
-	Unset    []string          `json:"unset,omitempty"`    // keys of metadata taken away
+	Unset    []string          `json:"unset,omitempty"`    // keys of metadata taken away, the machine's own, too
+	Reset    []string          `json:"reset,omitempty"`    // keys that are again as the machine itself has them
 }
 
 // TokenRequest asks for a join token. TTL 0 means an hour, which is also the

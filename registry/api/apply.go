@@ -141,6 +141,7 @@ func (c *checked) planChange(view registry.View, change Change, known trace, who
 		return s, err
 	}
 	next := proto.CloneOf(old)
+	next.Wish = nil // whoever changes the unit knows better
 	next.File, next.AllowUnknown, next.VerifiedBy, next.NeedsSystemd = string(file.hash), file.allowUnknown, file.verifiedBy, file.needs
 	if change.Target != "" {
 		next.Target, _ = parseTarget(change.Target)

@@ -257,6 +257,24 @@ func (c *Client) SetMachine(ctx context.Context, m registry.MachineID, change Se
 	return err
 }
 
+// ConfirmDead says that a machine which has lost its lease is dead, so that its
+// units move at once, also while too many others are missing.
+func (c *Client) ConfirmDead(ctx context.Context, m registry.MachineID) error {
+	_, err := call[struct{}](ctx, c, http.MethodPost, machinePath(m)+"/confirm-dead", nil)
+	return err
+}
+
+// MachineUnits lists the units that are on a machine, or are to be, by name.
+func (c *Client) MachineUnits(ctx context.Context, m registry.MachineID) (Units, error) {
+	return call[Units](ctx, c, http.MethodGet, machinePath(m)+"/units", nil)
+}
+
+// Move asks that a unit move to a machine. The answer is the unit as it was
+// before, with the Revision of the wish: see Unit.Wish for what becomes of it.
+func (c *Client) Move(ctx context.Context, name unit.Name, m registry.MachineID) (Unit, error) {
+	return call[Unit](ctx, c, http.MethodPost, unitPath(name)+"/move", MoveRequest{Machine: string(m)})
+}
+
 // CreateToken makes a join token.
 func (c *Client) CreateToken(ctx context.Context, r TokenRequest) (TokenReply, error) {
 	return call[TokenReply](ctx, c, http.MethodPost, "/tokens", r)

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"net/http"
-	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -25,7 +23,7 @@ func (s *Server) removeMachine(c *Control, w http.ResponseWriter, r *http.Reques
 	if err != nil {
 		return err
 	}
-	if err := c.retry(r.Context(), func(view registry.View) ([]registry.Guard, []registry.Op, error) {
+	if _, err := c.retry(r.Context(), func(view registry.View) ([]registry.Guard, []registry.Op, error) {
 		return planRemoval(c.picture(view, s.Now()), r.PathValue("machine"), force, registry.Op{
 			Lease: lease, Value: registry.Encode(&registry.Removed{Who: who, RemovedUnixMs: s.Now().UnixMilli()}),
 		})
@@ -91,7 +89,7 @@ func (s *Server) setMachine(c *Control, w http.ResponseWriter, r *http.Request) 
 	if err != nil {
 		return err
 	}
-	if err := c.retry(r.Context(), func(view registry.View) ([]registry.Guard, []registry.Op, error) {
+	if _, err := c.retry(r.Context(), func(view registry.View) ([]registry.Guard, []registry.Op, error) {
 		return planSettings(c.picture(view, s.Now()), r.PathValue("machine"), change)
 	}); err != nil {
 		return err
@@ -105,10 +103,8 @@ func planSettings(p *picture, text string, change SettingsChange) ([]registry.Gu
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, key := range append(slices.Sorted(maps.Keys(change.Metadata)), change.Unset...) {
-		if key == "" || key == "hostname" {
-			return nil, nil, badRequest("set machine %s: the metadata %q can't be changed", m.Short(), key)
-		}
+	if err := checkMetadata(m, change); err != nil {
+		return nil, nil, err
 	}
 	rec, present := p.view.Get(registry.SettingsKey(m))
 	next := &registry.Settings{}
@@ -125,40 +121,29 @@ func planSettings(p *picture, text string, change SettingsChange) ([]registry.Gu
 	if change.Drain != nil {
 		next.Drain = *change.Drain
 	}
-	if next.Metadata == nil {
-		next.Metadata = map[string]string{}
+	changeMetadata(next, change)
+	if n := len(next.Metadata) + len(next.MetadataRemoved); n > metadataMax && len(change.Metadata)+len(change.Unset) > 0 {
+		return nil, nil, badRequest("set machine %s: operators would say %d keys of its metadata; it takes %d, the rest is for its clusterd.conf", m.Short(), n, metadataMax)
 	}
-	removed := map[string]bool{}
-	for _, key := range append(next.MetadataRemoved, change.Unset...) {
-		removed[key] = true
-	}
-	for _, key := range change.Unset {
-		delete(next.Metadata, key)
-	}
-	for key, value := range change.Metadata {
-		next.Metadata[key] = value
-		delete(removed, key)
-	}
-	next.MetadataRemoved = slices.Sorted(maps.Keys(removed))
 	guard := registry.Guard{Key: registry.SettingsKey(m), Modified: rec.Modified}
 	return []registry.Guard{guard}, []registry.Op{{Key: guard.Key, Value: registry.Encode(next)}}, nil
 }
 
 // retry plans one transaction on what the registry holds and commits it, again
-// when that changed meanwhile.
-func (c *Control) retry(ctx context.Context, plan func(registry.View) ([]registry.Guard, []registry.Op, error)) error {
+// when that changed meanwhile. It returns the revision after it.
+func (c *Control) retry(ctx context.Context, plan func(registry.View) ([]registry.Guard, []registry.Op, error)) (registry.Revision, error) {
 	for try := 1; ; try++ {
 		view, err := c.freshView(ctx)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		guards, ops, err := plan(view)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		_, err = c.write(ctx, guards, ops)
+		revision, err := c.write(ctx, guards, ops)
 		if !errors.Is(err, registry.ErrGuard) || !again(ctx, try) {
-			return err
+			return revision, err
 		}
 	}
 }

@@ -138,6 +138,8 @@ func (p *picture) away(rec registry.Record, living bool) (state, why string) {
 	}
 	since := time.UnixMilli(a.GetSinceUnixMs())
 	switch until := since.Add(p.health.awayLimit); {
+	case a.GetConfirmedBy() != "" && !living:
+		return StateDead, a.GetConfirmedBy() + " confirmed it"
 	case a.GetShutdown() && living:
 		return StateAway, "shutting down since " + clock(since)
 	case a.GetShutdown():
@@ -376,7 +378,7 @@ func (p *picture) describe(name unit.Name, states []UnitState) Unit {
 	u.Hash = unit.Hash(r.GetFile())
 	u.Target = targetWords[r.GetTarget()]
 	u.Generation = r.GetGeneration()
-	u.Who, u.Why = r.GetWho(), r.GetWhy()
+	u.Who, u.Why, u.Wish, u.Revision = r.GetWho(), r.GetWhy(), p.wishOf(r), rec.Modified
 	if ms := r.GetChangedUnixMs(); ms != 0 {
 		u.Changed = time.UnixMilli(ms)
 	}
@@ -451,6 +453,7 @@ func (p *picture) describeMachine(id registry.MachineID, units int) Machine {
 	}
 	m.Cordon, m.Drain = settings.GetCordon(), settings.GetDrain()
 	m.Metadata = registry.EffectiveMetadata(r, settings)
+	m.Own, m.Set, m.Unset = r.GetMetadata(), settings.GetMetadata(), settings.GetMetadataRemoved()
 	return m
 }
 

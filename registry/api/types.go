@@ -24,6 +24,9 @@ type Unit struct {
 	Who         string      `json:"who,omitempty"`
 	Why         string      `json:"why,omitempty"`
 	Changed     time.Time   `json:"changed,omitzero"`
+	Wish        *Wish       `json:"wish,omitempty"`
+	// Revision is that of the unit's record in the registry; 0: there is none.
+	Revision registry.Revision `json:"revision,omitempty"`
 	// Stale is how old the answer is when the registry itself gave none.
 	Stale time.Duration `json:"staleNanoseconds,omitempty"`
 }
@@ -83,6 +86,11 @@ type Machine struct {
 	Units    int                `json:"units"`
 	Cordon   bool               `json:"cordon,omitempty"`
 	Drain    bool               `json:"drain,omitempty"`
+	// Where the Metadata comes from: what the machine says of itself, and what
+	// operators said over it.
+	Own   map[string]string `json:"own,omitempty"`
+	Set   map[string]string `json:"set,omitempty"`
+	Unset []string          `json:"unset,omitempty"`
 }
 
 // Apply asks for changes of units, all or none of which are begun. Files holds
