@@ -9,6 +9,13 @@ const (
 	RuleUnfit     = "unfit"      // the machine's systemd would refuse or ignore something in the file; the detail says what
 )
 
+// Rules by which the engine keeps a unit where it is, though it is to leave: until
+// another instance of its template is active, or for good.
+const (
+	RuleMinAvailable = "min-available"
+	RuleTooFew       = "too-few"
+)
+
 // RefusalReason is the Reason of an Observed by which a machine refuses a unit.
 func RefusalReason(rule, detail string) string { return rule + "(" + detail + ")" }
 

@@ -292,7 +292,7 @@ func (c *Cluster) keepOrMove(u *member, here []*machine) verdict {
 		to, _ = c.takeOver(u, m)
 	}
 	if to != nil && hold == drains {
-		if why := c.spared(u); why != "" {
+		if why := c.spared(u); why != nil {
 			return c.kept(u, here, why)
 		}
 	}

@@ -24,8 +24,9 @@ const (
 	RuleReplaces  = "replaces"
 	RulePorts     = "ports"
 	RuleResources = "resources"
-	// RuleMinAvailable keeps a unit where it is, for a while or for good.
-	RuleMinAvailable = "min-available"
+	// These keep a unit where it is, for a while or for good.
+	RuleMinAvailable = registry.RuleMinAvailable
+	RuleTooFew       = registry.RuleTooFew
 )
 
 // KeepsOld says whether a rule is about what a unit's file asks of systemd. A

@@ -61,11 +61,11 @@ func (u *member) serve(launched, active bool) {
 	}
 }
 
-// spared says why u may not be moved just now; empty when it may.
-func (c *Cluster) spared(u *member) string {
+// spared says why u may not be moved just now; nil when it may.
+func (c *Cluster) spared(u *member) *problem {
 	least := u.class.options.MinAvailable
 	if !least.IsSet() || !u.launched || !u.active && !c.resting {
-		return ""
+		return nil
 	}
 	s := c.stockOf(u)
 	need, template := least.Of(s.launched), templateOf(u.name)
@@ -75,11 +75,11 @@ func (c *Cluster) spared(u *member) string {
 		if least.Of(s.launched+1) > s.launched {
 			fix = "it has to be lowered"
 		}
-		return fmt.Sprintf("MinAvailable=%v keeps it, and %d of %s are to run: %s", least, s.launched, template, fix)
+		return &problem{RuleTooFew, fmt.Sprintf("MinAvailable=%v keeps it, and %d of %s are to run: %s", least, s.launched, template, fix)}
 	case !c.resting && s.active-1 < need:
-		return fmt.Sprintf("MinAvailable=%v keeps it for now: %d of %d of %s are active", least, s.active, s.launched, template)
+		return &problem{RuleMinAvailable, fmt.Sprintf("MinAvailable=%v keeps it for now: %d of %d of %s are active", least, s.active, s.launched, template)}
 	}
-	return ""
+	return nil
 }
 
 func templateOf(name unit.Name) unit.Name {
@@ -88,8 +88,8 @@ func templateOf(name unit.Name) unit.Name {
 }
 
 // kept is the verdict on a unit that MinAvailable= keeps where it is.
-func (c *Cluster) kept(u *member, here []*machine, why string) verdict {
-	return verdict{on: here, refusals: []Refusal{{Rule: RuleMinAvailable, Detail: why, Machines: []registry.MachineID{here[0].ID}}}}
+func (c *Cluster) kept(u *member, here []*machine, why *problem) verdict {
+	return verdict{on: here, refusals: []Refusal{{Rule: why.rule, Detail: why.detail, Machines: []registry.MachineID{here[0].ID}}}}
 }
 
 // wish decides about a unit that an operator wishes on another machine. Where it
@@ -113,7 +113,7 @@ func (c *Cluster) wish(u *member, placed []*machine) (v verdict, granted bool) {
 		return v, false
 	}
 	if len(placed) == 1 && placed[0].State == Ready {
-		if why := c.spared(u); why != "" {
+		if why := c.spared(u); why != nil {
 			return c.kept(u, placed, why), true
 		}
 	}
