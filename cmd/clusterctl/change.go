@@ -104,13 +104,7 @@ func (p *program) apply(ctx context.Context, client *api.Client, verb string, re
 	if err != nil {
 		return fmt.Errorf("%s: %w", verb, err)
 	}
-	for _, n := range applied.Notes {
-		name, rest, _ := strings.Cut(n, ":")
-		if file, ok := files[unit.Name(name)]; ok {
-			n = file + ":" + rest
-		}
-		p.note("clusterctl: note: %s", n)
-	}
+	p.noteApplied(applied, files)
 	goals := make([]goal, len(names))
 	for i, name := range names {
 		goals[i] = goal{verb: verb, name: name}
@@ -134,5 +128,16 @@ func (p *program) apply(ctx context.Context, client *api.Client, verb string, re
 		}
 		return nil
 	}
-	return p.wait(ctx, client, goals, wait.timeout)
+	return p.wait(ctx, client, verb, goals, wait.timeout)
+}
+
+// noteApplied says what there is to note about units' texts.
+func (p *program) noteApplied(applied api.Applied, files map[unit.Name]string) {
+	for _, n := range applied.Notes {
+		name, rest, _ := strings.Cut(n, ":")
+		if file, ok := files[unit.Name(name)]; ok {
+			n = file + ":" + rest
+		}
+		p.note("clusterctl: note: %s", n)
+	}
 }

@@ -13,10 +13,12 @@ import (
 
 // goal is what a verb promises of one unit.
 type goal struct {
-	verb       string // load, start, restart, stop, unload, destroy
+	verb       string // load, start, restart, stop, unload, destroy, move
 	name       unit.Name
-	generation uint64 // of the change that was asked for
-	seen       bool   // the change was seen in the unit: from then on a unit that is not there was destroyed
+	generation uint64             // of the change that was asked for
+	to         registry.MachineID // of a move
+	revision   registry.Revision  // of a move: when it was asked for
+	seen       bool               // the change was seen in the unit: from then on a unit that is not there was destroyed
 }
 
 // outcome is how far a goal is. When it is done, Err or Line says how.
@@ -32,8 +34,11 @@ type outcome struct {
 // judge says how far the goal is, given the unit as it is now. It is called
 // again whenever the unit changes.
 func (g goal) judge(u api.Unit) outcome {
-	if g.verb == "destroy" {
+	switch g.verb {
+	case "destroy":
 		return g.judgeDestroy(u)
+	case "move":
+		return g.judgeMove(u)
 	}
 	switch {
 	case g.seen && u.Known && u.Generation < g.generation:

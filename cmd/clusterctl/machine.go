@@ -3,13 +3,19 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/clusterd/clusterd/registry/api"
+	"github.com/clusterd/clusterd/unit"
 )
+
+const machineLong = `
+
+MACHINE is a machine's host name, the beginning of its id, or a requirement as units have it,
+such as rack=7 or 'disk in ssd,nvme', which means all machines that meet it.`
 
 // findMachine returns the machine that text means: its id, an unambiguous
 // beginning of it, or its host name.
@@ -45,47 +51,196 @@ func chooseMachine(machines []api.Machine, verb, text string) (api.Machine, erro
 	return api.Machine{}, usageError("%s: %s means %d machines: %s; give more of the id", verb, text, len(found), strings.Join(ids, ", "))
 }
 
+// chooseMachines returns the machines that arguments mean, each once, in the
+// arguments' order. One that means none is an error.
+func chooseMachines(machines []api.Machine, verb string, args []string) ([]api.Machine, error) {
+	var chosen []api.Machine
+	seen := map[string]bool{}
+	add := func(m api.Machine) {
+		if !seen[string(m.ID)] {
+			seen[string(m.ID)] = true
+			chosen = append(chosen, m)
+		}
+	}
+	for _, arg := range args {
+		if !strings.ContainsAny(arg, "=<> ") {
+			m, err := chooseMachine(machines, verb, arg)
+			if err != nil {
+				return nil, err
+			}
+			add(m)
+			continue
+		}
+		needs, err := unit.ParseRequirements(arg)
+		if err != nil || len(needs) == 0 {
+			return nil, usageError("%s: %q means no machines; write a requirement as rack=7, rack!=7, 'disk in ssd,nvme' or 'gpu exists'", verb, arg)
+		}
+		found := false
+		for _, m := range machines {
+			if meets(m, needs) {
+				add(m)
+				found = true
+			}
+		}
+		if !found {
+			return nil, failure(api.ExitUnknown, "%s: no machine meets %s; see clusterctl list-machines", verb, arg)
+		}
+	}
+	return chosen, nil
+}
+
+func meets(m api.Machine, needs []unit.Requirement) bool {
+	return !slices.ContainsFunc(needs, func(r unit.Requirement) bool { return !r.Matches(m.Metadata) })
+}
+
 func newMachine(p *program) *cobra.Command {
 	cmd := asGroup(&cobra.Command{
 		Use:     "machine",
-		Short:   "Change what the cluster does with a machine",
-		Example: "  clusterctl machine cordon m2",
+		Short:   "Look at machines, and change what the cluster does with them",
+		Example: "  clusterctl machine drain m2",
 	})
 	yes, no := true, false
-	cmd.AddCommand(newMachineRemove(p),
-		newMachineSet(p, &cobra.Command{
-			Use: "cordon MACHINE...", Short: "Place no further units on machines", Example: "  clusterctl machine cordon m2",
-		}, api.SettingsChange{Cordon: &yes}),
-		newMachineSet(p, &cobra.Command{
-			Use: "uncordon MACHINE...", Short: "Place units on machines again", Example: "  clusterctl machine uncordon m2",
-		}, api.SettingsChange{Cordon: &no, Drain: &no}))
+	cmd.AddCommand(newMachineShow(p),
+		newMachineSettings(p, &cobra.Command{
+			Use: "cordon MACHINE...", Short: "Place no further units on machines",
+			Long:    "Place no further units on machines; those they have stay." + machineLong,
+			Example: "  clusterctl machine cordon m2\n  clusterctl machine cordon rack=7",
+		}, api.SettingsChange{Cordon: &yes}, "cordoned"),
+		newMachineSettings(p, &cobra.Command{
+			Use: "uncordon MACHINE...", Short: "Place units on machines again",
+			Long: "Place units on machines again that were cordoned. A drain is ended by restore." + machineLong, Example: "  clusterctl machine uncordon m2",
+		}, api.SettingsChange{Cordon: &no}, "uncordoned"),
+		newMachineDrain(p),
+		newMachineSettings(p, &cobra.Command{
+			Use: "restore MACHINE...", Short: "End a drain: place units on machines again",
+			Long: "End a drain, and a cordon with it: machines get units again. Those that left stay where they are." + machineLong, Example: "  clusterctl machine restore m2",
+		}, api.SettingsChange{Cordon: &no, Drain: &no}, "restored"),
+		newMachineSet(p), newMachineUnset(p), newMachineReset(p),
+		newMachineConfirmDead(p), newMachineRemove(p))
 	return cmd
 }
 
 func newMachineRemove(p *program) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "remove MACHINE...",
-		Short:   "Take machines that are gone for good out of the cluster",
+		Use:   "remove MACHINE...",
+		Short: "Take machines that are gone for good out of the cluster",
+		Long: `Take machines that are gone for good out of the cluster.
+
+Their units move to other machines. A removed machine is refused from then on, until it joins anew.
+One that is alive is drained first, and its clusterd stopped. With --force it is removed all the
+same: what runs there goes on running while it is started elsewhere, so turn the machine off.` + machineLong,
 		Example: "  clusterctl machine remove 113f16a7",
-		Args:    withArgs(cobra.MinimumNArgs(1)),
+		Args:    machineArgs,
 	}
-	force := cmd.Flags().Bool("force", false, "one that is alive, too")
-	cmd.RunE = p.eachMachine("Machine %s removed", func(ctx context.Context, client *api.Client, m api.Machine) error {
-		return client.RemoveMachine(ctx, m.ID, *force)
+	force := cmd.Flags().Bool("force", false, "remove one that is alive, too")
+	cmd.RunE = p.eachMachine(func(ctx context.Context, client *api.Client, m api.Machine) error {
+		had, err := client.MachineUnits(ctx, m.ID)
+		if err != nil {
+			return err
+		}
+		if err := client.RemoveMachine(ctx, m.ID, *force); err != nil {
+			return err
+		}
+		fmt.Fprintf(p.stdout, "Machine %s removed\n", m.ID)
+		p.noteHomeless(had.Units, m)
+		if m.State == api.StateAlive || m.State == api.StateSuspect {
+			p.note("clusterctl: note: %s was %s: what runs there goes on running until it is turned off, or joins anew", called(m), m.State)
+		}
+		return nil
 	})
 	return cmd
 }
 
-func newMachineSet(p *program, cmd *cobra.Command, change api.SettingsChange) *cobra.Command {
-	cmd.Args = withArgs(cobra.MinimumNArgs(1))
-	cmd.RunE = p.eachMachine("Machine %s "+cmd.Name()+"ed", func(ctx context.Context, client *api.Client, m api.Machine) error {
-		return client.SetMachine(ctx, m.ID, change)
+func newMachineConfirmDead(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "confirm-dead MACHINE...",
+		Short: "Say that missing machines are dead, so that their units move at once",
+		Long: `Say that machines which have lost their lease are dead for certain, so that their units move at once:
+without waiting for the grace or AwayLimit=, and also while so many machines are missing that nothing
+moves. Only these machines' units move; others that are missing are waited for.
+
+Turn the machine off first. If it still runs, its units run twice until it is back in the cluster.
+A machine that comes back is as good as before.` + machineLong,
+		Example: "  clusterctl machine confirm-dead m3 m4",
+		Args:    machineArgs,
+	}
+	cmd.RunE = p.eachMachine(func(ctx context.Context, client *api.Client, m api.Machine) error {
+		had, err := client.MachineUnits(ctx, m.ID)
+		if err != nil {
+			return err
+		}
+		if err := client.ConfirmDead(ctx, m.ID); err != nil {
+			return err
+		}
+		fmt.Fprintf(p.stdout, "Machine %s confirmed dead\n", m.ID)
+		p.noteHomeless(had.Units, m)
+		return nil
+	})
+	return cmd
+}
+
+// noteHomeless says what becomes of the units of a machine that is no more.
+func (p *program) noteHomeless(units []api.Unit, m api.Machine) {
+	move, global := 0, 0
+	for _, u := range units {
+		s := u.On(m.ID)
+		switch {
+		case s.Assigned != "loaded" && s.Assigned != "launched":
+		case u.Global:
+			global++
+		default:
+			move++
+		}
+	}
+	if move > 0 {
+		p.note("clusterctl: note: %s of %s now; where to: clusterctl list-units", counted(move, "unit moves", "units move")+" off", called(m))
+	}
+	if global > 0 {
+		p.note("clusterctl: note: %s on %s only; other machines have their own", counted(global, "global unit is gone", "global units are gone"), called(m))
+	}
+}
+
+// counted is a number with what it counts.
+func counted(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
+}
+
+// called is what texts call a machine.
+func called(m api.Machine) string {
+	if m.Hostname != "" {
+		return m.Hostname
+	}
+	return m.ID.Short()
+}
+
+// machineArgs wants at least one machine.
+func machineArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return usageError("%sno machine given; use it as: %s", within(cmd), cmd.UseLine())
+	}
+	return nil
+}
+
+func newMachineSettings(p *program, cmd *cobra.Command, change api.SettingsChange, done string) *cobra.Command {
+	cmd.Args = machineArgs
+	cmd.RunE = p.eachMachine(func(ctx context.Context, client *api.Client, m api.Machine) error {
+		if err := client.SetMachine(ctx, m.ID, change); err != nil {
+			return err
+		}
+		fmt.Fprintf(p.stdout, "Machine %s %s\n", m.ID, done)
+		if m.Drain && change.Drain == nil {
+			p.note("clusterctl: note: %s is still being drained; to end that: clusterctl machine restore %s", called(m), called(m))
+		}
+		return nil
 	})
 	return cmd
 }
 
 // eachMachine finds all machines before it does anything to the first.
-func (p *program) eachMachine(done string, do func(context.Context, *api.Client, api.Machine) error) func(*cobra.Command, []string) error {
+func (p *program) eachMachine(do func(context.Context, *api.Client, api.Machine) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		verb := "machine " + cmd.Name()
 		client, err := p.client()
@@ -93,55 +248,24 @@ func (p *program) eachMachine(done string, do func(context.Context, *api.Client,
 			return err
 		}
 		defer client.Close()
-		list, err := client.Machines(cmd.Context())
+		machines, err := p.machines(cmd.Context(), client, verb, args)
 		if err != nil {
-			return fmt.Errorf("%s: %w", verb, err)
-		}
-		var machines []api.Machine
-		for _, arg := range args {
-			m, err := chooseMachine(list.Machines, verb, arg)
-			if err != nil {
-				return err
-			}
-			machines = append(machines, m)
+			return err
 		}
 		for _, m := range machines {
 			if err := do(cmd.Context(), client, m); err != nil {
-				return fmt.Errorf("%s %s: %w", verb, m.ID.Short(), err)
+				return fmt.Errorf("%s %s: %w", verb, called(m), err)
 			}
-			fmt.Fprintf(p.stdout, done+"\n", m.ID)
 		}
 		return nil
 	}
 }
 
-func newToken(p *program) *cobra.Command {
-	cmd := asGroup(&cobra.Command{
-		Use:     "token",
-		Short:   "Make tokens that let machines join",
-		Example: "  clusterctl token create",
-	})
-	create := &cobra.Command{
-		Use:     "create",
-		Short:   "Print a token that lets one machine join, once",
-		Example: "  clusterd join \"$(clusterctl token create)\"",
-		Args:    withArgs(cobra.NoArgs),
+// machines returns those that arguments mean.
+func (p *program) machines(ctx context.Context, client *api.Client, verb string, args []string) ([]api.Machine, error) {
+	list, err := client.Machines(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", verb, err)
 	}
-	ttl := create.Flags().Duration("ttl", time.Hour, "how long the token can be used")
-	create.RunE = func(cmd *cobra.Command, _ []string) error {
-		client, err := p.client()
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		reply, err := client.CreateToken(cmd.Context(), api.TokenRequest{TTL: *ttl})
-		if err != nil {
-			return fmt.Errorf("token create: %w", err)
-		}
-		fmt.Fprintln(p.stdout, reply.Token)
-		p.note("good for one machine until %s; on it: clusterd join TOKEN", reply.Expires.Local().Format(time.DateTime))
-		return nil
-	}
-	cmd.AddCommand(create)
-	return cmd
+	return chooseMachines(list.Machines, verb, args)
 }

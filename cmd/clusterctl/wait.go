@@ -48,6 +48,7 @@ const (
 // waiter follows units until all goals are done.
 type waiter struct {
 	p       *program
+	verb    string // the command's
 	goals   []goal
 	open    map[unit.Name]int // goals not yet done, by unit: index in goals
 	last    map[unit.Name]outcome
@@ -64,8 +65,8 @@ type update struct {
 }
 
 // wait returns once all goals are done, or the time is over, or ctx ends.
-func (p *program) wait(ctx context.Context, client *api.Client, goals []goal, timeout time.Duration) error {
-	w := &waiter{p: p, goals: goals, open: map[unit.Name]int{}, last: map[unit.Name]outcome{},
+func (p *program) wait(ctx context.Context, client *api.Client, verb string, goals []goal, timeout time.Duration) error {
+	w := &waiter{p: p, verb: verb, goals: goals, open: map[unit.Name]int{}, last: map[unit.Name]outcome{},
 		errs: make([]error, len(goals)), since: map[unit.Name]time.Time{}, refused: map[unit.Name][]string{}}
 	names := make([]unit.Name, len(goals))
 	for i, g := range goals {
@@ -156,9 +157,9 @@ func (w *waiter) loop(ctx context.Context, updates <-chan update, timeout time.D
 			case ctx.Err() != nil:
 				return w.interrupted()
 			case !ok:
-				return failure(api.ExitNoAnswer, "%s: the connection is gone; the cluster goes on; try again", w.goals[0].verb)
+				return failure(api.ExitNoAnswer, "%s: the connection is gone; the cluster goes on; try again", w.verb)
 			case u.err != nil:
-				return fmt.Errorf("%s: wait for the result: %w", w.goals[0].verb, u.err)
+				return fmt.Errorf("%s: wait for the result: %w", w.verb, u.err)
 			}
 			w.see(u.unit, time.Now())
 		case <-tick.C:
@@ -266,9 +267,9 @@ func (w *waiter) notice() {
 }
 
 func (w *waiter) timedOut(timeout time.Duration) error {
-	return failure(api.ExitTimeout, "%s: not done after %s; last seen: %s\nthe cluster goes on; see clusterctl list-units", w.goals[0].verb, timeout, w.waiting())
+	return failure(api.ExitTimeout, "%s: not done after %s; last seen: %s\nthe cluster goes on; see clusterctl list-units", w.verb, timeout, w.waiting())
 }
 
 func (w *waiter) interrupted() error {
-	return failure(api.ExitCanceled, "%s: interrupted; the cluster goes on with %s", w.goals[0].verb, w.waiting())
+	return failure(api.ExitCanceled, "%s: interrupted; the cluster goes on with %s", w.verb, w.waiting())
 }
