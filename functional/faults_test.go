@@ -273,7 +273,7 @@ func TestA16_ShutdownHandsOver(t *testing.T) {
 }
 
 // TestC05_MassLossMovesNothing: more than half of the machines vanish, and
-// nothing moves until they are back.
+// nothing moves until they are back, but from one that an operator confirms dead.
 func TestC05_MassLossMovesNothing(t *testing.T) {
 	t.Parallel()
 	c := ownCluster(t, lab.Options{Name: "c05", Machines: 5})
@@ -283,6 +283,12 @@ func TestC05_MassLossMovesNothing(t *testing.T) {
 	}
 	c.ctl(args...)
 	before := c.active("c05-*")
+	args = []string{"start"}
+	for i := range 5 {
+		args = append(args, c.file(fmt.Sprintf("loose-%d.service", i), sleeper("")))
+	}
+	c.ctl(args...)
+	loose := c.active("loose-*")
 	var lost []string
 	members := 0
 	for _, m := range c.machines() {
@@ -312,6 +318,7 @@ func TestC05_MassLossMovesNothing(t *testing.T) {
 		}
 		return summary(units), len(units) == 5
 	})
+	c.confirmOne(lost[0], loose)
 	for _, m := range lost {
 		if err := c.lab.Start(t.Context(), m); err != nil {
 			t.Fatal(err)
@@ -327,4 +334,22 @@ func TestC05_MassLossMovesNothing(t *testing.T) {
 		}
 		return summary(units), true
 	})
+}
+
+// confirmOne confirms that one of several missing machines is dead: its loose
+// units move, those of the others stay.
+func (c *cluster) confirmOne(dead string, loose map[string]state) {
+	c.Helper()
+	c.ctl("machine", "confirm-dead", dead)
+	look := func() (string, bool) {
+		units, ok := c.units("loose-*"), true
+		for _, u := range units {
+			was := loose[u.Name].Hostname
+			moved := len(u.States) == 1 && u.States[0].Hostname != was
+			ok = ok && moved == (was == dead) && (!moved || u.States[0].Active == "active")
+		}
+		return summary(units), ok
+	}
+	c.eventually("the units of "+dead+" move, and no others", soon, look)
+	c.steadily("no others move", 5*time.Second, look)
 }
