@@ -274,11 +274,6 @@ func (x *index) pendingOf(u *unitEntry, d placement.Decision) *registry.Pending 
 	case len(d.On) > 0 && len(d.Refusals) == 0:
 		return nil
 	}
-	if isKept(d) {
-		p.Text = "it is to leave " + x.machines[d.On[0]].name() + ", but " + d.Refusals[0].Detail
-		p.Refusals = refusals(d.Refusals)
-		return p
-	}
 	p.Text = x.cluster.Explain(d.Refusals)
 	unfit := func(r placement.Refusal) bool {
 		return placement.KeepsOld(r.Rule) && slices.Contains(r.Machines, d.On[0])

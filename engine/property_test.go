@@ -51,13 +51,16 @@ func settle(t *testing.T, w *world, x *index, now time.Time, story func() string
 
 // machinesWork does on each machine that is up what its assignments say, and
 // reports whether there was anything to do.
-func machinesWork(w *world) bool {
+func machinesWork(w *world) bool { return w.workOn(func() bool { return true }) }
+
+// workOn does those of the things to do that each says.
+func (w *world) workOn(each func() bool) bool {
 	worked := false
 	for _, rec := range w.records(registry.Prefix(registry.AssignmentsPrefix)) {
 		m, name, _ := registry.CutMachineUnit(strings.TrimPrefix(rec.Key, registry.AssignmentsPrefix))
 		a, err := registry.Decode[registry.Assignment](rec)
 		up := w.records(registry.Single(registry.AliveKey(m)))
-		if err != nil || len(up) == 0 {
+		if err != nil || len(up) == 0 || !each() {
 			continue
 		}
 		alive, err := registry.Decode[registry.Alive](up[0])

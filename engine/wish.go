@@ -53,7 +53,7 @@ func (x *index) keep(d placement.Decision) {
 
 // isKept says that MinAvailable= keeps a unit where it is.
 func isKept(d placement.Decision) bool {
-	return len(d.Refusals) > 0 && (d.Refusals[0].Rule == placement.RuleMinAvailable || d.Refusals[0].Rule == placement.RuleTooFew)
+	return len(d.Refusals) > 0 && placement.Keeps(d.Refusals[0].Rule)
 }
 
 // wakeSiblings marks the units that MinAvailable= keeps for the sake of one whose

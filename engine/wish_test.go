@@ -64,8 +64,8 @@ func TestMinAvailable_DrainsOneAfterTheOther(t *testing.T) {
 	story(t, nil, step{given: threeWebs},
 		step{given: "machine m1 drained", want: `
 			put assignments/m2/web@1.service launched g1 + put assignments/m1/web@1.service gone g1
-			put pending/web@2.service it is to leave m1, but MinAvailable=2 keeps it for now: 2 of 3 of web@.service are active
-			put pending/web@3.service it is to leave m1, but MinAvailable=2 keeps it for now: 2 of 3 of web@.service are active`},
+			put pending/web@2.service it should leave m1, but MinAvailable=2 keeps it for now: 2 of 3 of web@.service are active
+			put pending/web@3.service it should leave m1, but MinAvailable=2 keeps it for now: 2 of 3 of web@.service are active`},
 		step{given: "observed m2 web@1.service activating\nobserved m1 web@1.service inactive gone", want: `delete assignments/m1/web@1.service + delete observed/m1/web@1.service`},
 		step{given: "observed m2 web@1.service active", want: `
 			put assignments/m2/web@2.service launched g1 + put assignments/m1/web@2.service gone g1 + delete pending/web@2.service`},
@@ -77,8 +77,8 @@ func TestMinAvailable(t *testing.T) {
 	t.Run("one that isn't active may go at once", func(t *testing.T) {
 		story(t, nil, step{given: threeWebs + "\nobserved m1 web@3.service failed"},
 			step{given: "machine m1 drained", want: `
-				put pending/web@1.service it is to leave m1, but MinAvailable=2 keeps it for now: 2 of 3 of web@.service are active
-				put pending/web@2.service it is to leave m1, but MinAvailable=2 keeps it for now: 2 of 3 of web@.service are active
+				put pending/web@1.service it should leave m1, but MinAvailable=2 keeps it for now: 2 of 3 of web@.service are active
+				put pending/web@2.service it should leave m1, but MinAvailable=2 keeps it for now: 2 of 3 of web@.service are active
 				put assignments/m2/web@3.service launched g1 + put assignments/m1/web@3.service gone g1`})
 	})
 	t.Run("too few ever, until one more is wanted", func(t *testing.T) {
@@ -88,9 +88,9 @@ func TestMinAvailable(t *testing.T) {
 				assigned m1 web@1.service launched
 				observed m1 web@1.service active`},
 			step{given: "machine m1 drained", want: `
-				put pending/web@1.service it is to leave m1, but MinAvailable=1 keeps it, and 1 of web@.service are to run: one more is needed: clusterctl scale web@.service 2`},
+				put pending/web@1.service it should leave m1, but MinAvailable=1 keeps it, and 1 of web@.service are to run: one more is needed: clusterctl scale web@.service 2`},
 			step{given: "unit web@2.service launched MinAvailable=1", want: `
-				put pending/web@1.service it is to leave m1, but MinAvailable=1 keeps it for now: 1 of 2 of web@.service are active
+				put pending/web@1.service it should leave m1, but MinAvailable=1 keeps it for now: 1 of 2 of web@.service are active
 				put assignments/m2/web@2.service launched g1`},
 			step{given: "observed m2 web@2.service active", want: `
 				put assignments/m2/web@1.service launched g1 + put assignments/m1/web@1.service gone g1 + delete pending/web@1.service`})
@@ -102,12 +102,12 @@ func TestMinAvailable(t *testing.T) {
 				assigned m1 web@1.service launched
 				observed m1 web@1.service active`},
 			step{given: "machine m1 drained", want: `
-				put pending/web@1.service it is to leave m1, but MinAvailable=100% keeps it, and 1 of web@.service are to run: it has to be lowered`})
+				put pending/web@1.service it should leave m1, but MinAvailable=100% keeps it, and 1 of web@.service are to run: it has to be lowered`})
 	})
 	t.Run("a wish waits as well, and is kept", func(t *testing.T) {
 		story(t, nil, step{given: threeWebs + "\nobserved m1 web@3.service failed"},
 			step{given: "unit web@1.service launched MinAvailable=2 wish:m2", want: `
-				put pending/web@1.service it is to leave m1, but MinAvailable=2 keeps it for now: 2 of 3 of web@.service are active`},
+				put pending/web@1.service it should leave m1, but MinAvailable=2 keeps it for now: 2 of 3 of web@.service are active`},
 			step{given: "observed m1 web@3.service active", want: `
 				put assignments/m2/web@1.service launched g1 + put assignments/m1/web@1.service gone g1 + delete pending/web@1.service + put units/web@1.service`})
 	})

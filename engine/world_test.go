@@ -19,6 +19,7 @@ import (
 // world is a registry built from sentences, one a line:
 //
 //	machine m1 [region=eu] [dead|unregistered] [cordoned] [drained] [runs:252.1] [GiB:4]
+//	drain m1 | restore m1
 //	away m1 | shutdown m1 | confirmed m1
 //	unit web.service launched [g3] [needs:254] [wish:m2] [file=TEXT] [Conflicts=db.service] [Global=yes] ...
 //	assigned m1 web.service launched [g3] [old]
@@ -87,6 +88,8 @@ func (w *world) say(text string) {
 		case "confirmed":
 			w.put(registry.AwayKey(registry.MachineID(words[1])),
 				&registry.Away{SinceUnixMs: start.UnixMilli(), Shutdown: true, ConfirmedBy: "root"})
+		case "drain", "restore":
+			w.put(registry.SettingsKey(registry.MachineID(words[1])), &registry.Settings{Drain: words[0] == "drain"})
 		case "dies":
 			w.remove(registry.AliveKey(registry.MachineID(words[1])))
 		case "returns":

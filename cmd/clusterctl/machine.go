@@ -181,22 +181,14 @@ A machine that comes back is as good as before.` + machineLong,
 
 // noteHomeless says what becomes of the units of a machine that is no more.
 func (p *program) noteHomeless(units []api.Unit, m api.Machine) {
-	move, global := 0, 0
+	move := 0
 	for _, u := range units {
-		s := u.On(m.ID)
-		switch {
-		case s.Assigned != "loaded" && s.Assigned != "launched":
-		case u.Global:
-			global++
-		default:
+		if s := u.On(m.ID); !u.Global && (s.Assigned == "loaded" || s.Assigned == "launched") {
 			move++
 		}
 	}
 	if move > 0 {
-		p.note("clusterctl: note: %s of %s now; where to: clusterctl list-units", counted(move, "unit moves", "units move")+" off", called(m))
-	}
-	if global > 0 {
-		p.note("clusterctl: note: %s on %s only; other machines have their own", counted(global, "global unit is gone", "global units are gone"), called(m))
+		p.note("clusterctl: note: %s off %s now; where to: clusterctl list-units", counted(move, "unit moves", "units move"), called(m))
 	}
 }
 

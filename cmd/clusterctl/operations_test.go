@@ -28,7 +28,7 @@ func TestJudgeMove(t *testing.T) {
 		return u
 	}
 	kept := wishing(at(7, on(m1, "launched", "active")), m2)
-	kept.Pending = &api.Pending{Text: "it is to leave m1, but MinAvailable=2 keeps it for now: 2 of 3 of web@.service are active",
+	kept.Pending = &api.Pending{Text: "it should leave m1, but MinAvailable=2 keeps it for now: 2 of 3 of web@.service are active",
 		Refusals: []api.Refusal{{Rule: registry.RuleMinAvailable}}}
 	gone := at(7)
 	gone.Target, gone.Who = "gone", "ann"
@@ -74,8 +74,8 @@ func TestJudgeLeaving(t *testing.T) {
 		{"its machine is silent", at("launched", "", "", "", with(on(m1, "launched", "active"), func(s *api.UnitState) { s.MachineIs = "silent" })), "waits for 11111111.../10.0.0.1 is silent"},
 		{"nowhere to go", at("launched", "it should leave m1, but no machine fits: is cordoned (m2)", "cordon", "is cordoned", on(m1, "launched", "active")), "can't leave: no machine fits: is cordoned (m2)"},
 		{"pinned", at("launched", "it should leave m1, but no machine fits: is not MachineID=m1 (m2)", "machine-id", "is not MachineID=m1", on(m1, "launched", "active")), "can't leave: it is pinned by MachineID=m1"},
-		{"kept for now", at("launched", "it is to leave m1, but MinAvailable=2 keeps it for now", registry.RuleMinAvailable, "", on(m1, "launched", "active")), "can't leave for now: MinAvailable=2 keeps it for now"},
-		{"too few", at("launched", "it is to leave m1, but MinAvailable=2 keeps it", registry.RuleTooFew, "", on(m1, "launched", "active")), "can't leave: MinAvailable=2 keeps it"},
+		{"kept for now", at("launched", "it should leave m1, but MinAvailable=2 keeps it for now", registry.RuleMinAvailable, "", on(m1, "launched", "active")), "can't leave for now: MinAvailable=2 keeps it for now"},
+		{"too few", at("launched", "it should leave m1, but MinAvailable=2 keeps it", registry.RuleTooFew, "", on(m1, "launched", "active")), "can't leave: MinAvailable=2 keeps it"},
 		{"stopping", at("launched", "", "", "", on(m1, "gone", "deactivating"), on(m2, "launched", "activating")), "waits for 11111111.../10.0.0.1: deactivating"},
 		{"starting elsewhere", at("launched", "", "", "", on(m2, "launched", "activating")), "waits for 22222222.../10.0.0.2: activating"},
 		{"elsewhere", at("launched", "", "", "", on(m2, "launched", "active")), "left to 22222222.../10.0.0.2"},

@@ -106,7 +106,12 @@ func addUnit(t testing.TB, c *Cluster, since registry.Revision, name string, wor
 		case "port":
 			n := uint16(number(t, arg))
 			u.Ports = append(u.Ports, unit.Port{Protocol: "tcp", Number: n, Last: n})
-		case "global", "changed", "unwanted":
+		case "least":
+			u.Options.MinAvailable.Count = int(number(t, arg))
+		case "wish":
+			u.Wish = registry.MachineID(arg)
+		case "global", "changed", "unwanted", "up":
+			u.Launched, u.Active = u.Launched || words[0] == "up", u.Active || words[0] == "up"
 			u.Options.Global = u.Options.Global || words[0] == "global"
 			u.Changed = u.Changed || words[0] == "changed"
 			u.Wanted = u.Wanted && words[0] != "unwanted"

@@ -305,6 +305,9 @@ func (c *Cluster) Explain(said []Refusal) string {
 	if c.settle(); c.registered.n == 0 {
 		return "no machine is registered"
 	}
+	if len(said) == 1 && Keeps(said[0].Rule) {
+		return said[0].Detail
+	}
 	parts := make([]string, 0, len(said))
 	for _, r := range said {
 		parts = append(parts, r.Detail+" ("+c.names(r.Machines)+")")

@@ -34,6 +34,9 @@ const (
 // place.
 func KeepsOld(rule string) bool { return rule == RuleUnfit || rule == RuleSystemd }
 
+// Keeps says whether a rule keeps a unit where it is for the sake of others.
+func Keeps(rule string) bool { return rule == RuleMinAvailable || rule == RuleTooFew }
+
 // problem is one rule that keeps one unit off one machine.
 type problem struct{ rule, detail string }
 

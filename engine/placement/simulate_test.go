@@ -41,6 +41,23 @@ func TestSimulate(t *testing.T) {
 	}
 }
 
+// TestSimulate_MinAvailable: what waits for others to be active moves in the end.
+func TestSimulate_MinAvailable(t *testing.T) {
+	const given = `machine m1
+		machine m2
+		unit w@1.service on m1 least 2 up
+		unit w@2.service on m1 least 2 up`
+	for _, tt := range []struct{ more, want string }{
+		{"\nunit w@3.service on m1 least 2 up", "w@1.service m1 to m2\nw@2.service m1 to m2\nw@3.service m1 to m2"},
+		{"", "w@1.service pending\nw@2.service pending"},
+	} {
+		c := cluster(t, given+tt.more)
+		if got := outcome(c.Simulate(Scenario{Drain: []registry.MachineID{"m1"}})); got != tt.want {
+			t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+		}
+	}
+}
+
 func scenario(t *testing.T, c *Cluster, text string) Scenario {
 	var s Scenario
 	for line := range strings.SplitSeq(text, "; ") {

@@ -1,6 +1,9 @@
 package api
 
 import (
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/clusterd/clusterd/registry"
@@ -14,6 +17,31 @@ type SettingsChange struct {
 	Metadata map[string]string `json:"metadata,omitempty"` // set, or replaced
 	Unset    []string          `json:"unset,omitempty"`    // keys of metadata taken away, the machine's own, too
 	Reset    []string          `json:"reset,omitempty"`    // keys that are again as the machine itself has them
+}
+
+// String says in a few words what changes.
+func (c SettingsChange) String() string {
+	var parts []string
+	say := func(on *bool, yes, no string) {
+		switch {
+		case on != nil && *on:
+			parts = append(parts, yes)
+		case on != nil:
+			parts = append(parts, no)
+		}
+	}
+	say(c.Cordon, "cordon", "end the cordon")
+	say(c.Drain, "drain", "end the drain")
+	for _, key := range slices.Sorted(maps.Keys(c.Metadata)) {
+		parts = append(parts, key+"="+c.Metadata[key])
+	}
+	for _, key := range c.Unset {
+		parts = append(parts, "unset "+key)
+	}
+	for _, key := range c.Reset {
+		parts = append(parts, "reset "+key)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // TokenRequest asks for a join token. TTL 0 means an hour, which is also the

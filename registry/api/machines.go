@@ -54,8 +54,9 @@ func planRemoval(p *picture, text string, force bool, mark registry.Op) ([]regis
 	}
 	info := p.machine(m)
 	if alive := info.state == StateAlive || info.state == StateSuspect; alive && !force {
-		return nil, nil, conflict("%s is %s; stop its clusterd first (there: systemctl disable --now clusterd), or give --force",
-			cmp.Or(info.record.GetHostname(), m.Short()), info.state)
+		called := cmp.Or(info.record.GetHostname(), m.Short())
+		return nil, nil, conflict("%s is %s; move its units away first (clusterctl machine drain %s) and stop its clusterd (there: systemctl disable --now clusterd), or give --force",
+			called, info.state, called)
 	}
 	rec, _ := p.view.Get(registry.MachineKey(m))
 	guards := []registry.Guard{{Key: rec.Key, Modified: rec.Modified}}
@@ -94,6 +95,7 @@ func (s *Server) setMachine(c *Control, w http.ResponseWriter, r *http.Request) 
 	}); err != nil {
 		return err
 	}
+	s.Log.Info("machine settings changed", "machine", r.PathValue("machine"), "who", callerOf(r.Context()).id.Name, "change", change.String())
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
