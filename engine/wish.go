@@ -18,12 +18,12 @@ func (x *index) grant(u *unitEntry, d placement.Decision, c *change) {
 	if wish == nil || len(wish.Declined) > 0 {
 		return
 	}
-	next := proto.CloneOf(u.rec)
+	next, declined := proto.CloneOf(u.rec), x.cluster.Declined(u.name)
 	switch {
-	case len(d.Declined) > 0:
-		next.Wish.Declined = d.Declined
+	case len(declined) > 0:
+		next.Wish.Declined = declined
 		if len(c.ops) == 0 {
-			c.note, c.reason = "unit not moved", strings.Join(d.Declined, "; ")
+			c.note, c.reason = "unit not moved", strings.Join(declined, "; ")
 		}
 	case len(d.On) == 1 && string(d.On[0]) == wish.Machine:
 		next.Wish = nil

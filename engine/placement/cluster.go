@@ -95,6 +95,8 @@ type extras struct {
 	unfit   map[string]string
 	running []registry.MachineID
 	wish    registry.MachineID
+	// declined is what was found against the wish when the unit was decided last.
+	declined []string
 }
 
 // spot is a unit's place on a machine.

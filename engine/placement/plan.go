@@ -19,9 +19,6 @@ type Decision struct {
 	Reason string
 	// Refusals say why it is nowhere, or why it can't move as it should.
 	Refusals []Refusal
-	// Declined says why the unit's Wish is not to be; empty when it is granted,
-	// or waits for MinAvailable=.
-	Declined []string
 }
 
 // Plan decides where units are to be, and takes them as placed there. Units
@@ -109,7 +106,6 @@ type verdict struct {
 	on, off  []*machine
 	reason   string
 	refusals []Refusal
-	declined []string
 }
 
 func (p *planning) decide(u *member) {
@@ -134,7 +130,7 @@ func (p *planning) decide(u *member) {
 	c.take(u, v)
 	c.park(u, u.wanted && (len(v.on) == 0 || len(v.refusals) > 0 || v.on[0].Drained)) // one adopted there is to move
 	p.decisions = append(p.decisions, Decision{
-		Unit: u.name, On: p.list(v.on), Off: p.list(v.off), Reason: v.reason, Refusals: v.refusals, Declined: v.declined,
+		Unit: u.name, On: p.list(v.on), Off: p.list(v.off), Reason: v.reason, Refusals: v.refusals,
 	})
 	if !slices.Equal(p.before, v.on) {
 		for _, name := range c.Followers(u.name) {
@@ -214,13 +210,9 @@ func (c *Cluster) everywhere(u *member) verdict {
 // somewhere decides about a unit that is to be on one machine.
 func (c *Cluster) somewhere(u *member, placed []*machine) verdict {
 	if u.more != nil && u.more.wish != "" {
-		v, granted := c.wish(u, placed)
-		if !granted {
-			declined := v.declined
-			v = c.unwished(u, placed)
-			v.declined = declined
+		if v, granted := c.wish(u, placed); granted {
+			return v
 		}
-		return v
 	}
 	return c.unwished(u, placed)
 }

@@ -15,6 +15,7 @@ type Scenario struct {
 	Lose   []registry.MachineID // their units move, and they are not there
 	Cordon []registry.MachineID // they take no new units
 	Drain  []registry.MachineID // they take none, and those they have move if they can
+	Change []Change             // of machines only: SetMetadata, RemoveMetadata, Uncordon, EndDrain and their like
 	Remove []unit.Name          // no longer wanted
 	Add    []Unit               // wanted, be they known yet or not
 }
@@ -154,6 +155,9 @@ func (c *Cluster) happen(s Scenario, todo map[unit.Name]bool) {
 	change(s.Lose, func(m *Machine) { m.State, m.Why = Lost, "is lost" })
 	change(s.Cordon, func(m *Machine) { m.Cordoned = true })
 	change(s.Drain, func(m *Machine) { m.Drained = true })
+	for _, ch := range s.Change {
+		change([]registry.MachineID{ch.Machine}, func(m *Machine) { *m = ch.machine(*m) })
+	}
 	for _, name := range s.Remove {
 		u := c.Unit(name)
 		u.Wanted = false

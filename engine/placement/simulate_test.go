@@ -58,6 +58,37 @@ func TestSimulate_MinAvailable(t *testing.T) {
 	}
 }
 
+// TestA23_SimulateMetadata: what a change of metadata moves is said before.
+func TestA23_SimulateMetadata(t *testing.T) {
+	const given = `machine m1 rack=7
+		machine m2 rack=8
+		machine m3
+		unit a.service on m1 needs rack=7
+		unit b.service on m2 needs rack=8
+		unit c.service needs gpu=yes
+		unit d.service on m3`
+	for _, tt := range []struct {
+		name   string
+		change []Change
+		want   string
+	}{
+		{"nothing", nil, "c.service pending as before"},
+		{"a unit no longer fits, and nothing else does", []Change{{Kind: RemoveMetadata, Machine: "m1", Key: "rack"}}, "a.service pending\nc.service pending as before"},
+		{"it moves to where it fits", []Change{{Kind: SetMetadata, Machine: "m3", Key: "rack", Value: "7"}, {Kind: RemoveMetadata, Machine: "m1", Key: "rack"}}, "a.service m1 to m3\nc.service pending as before"},
+		{"a unit that waits gets its place", []Change{{Kind: SetMetadata, Machine: "m2", Key: "gpu", Value: "yes"}}, "c.service to m2"},
+		{"a value that nobody asks for", []Change{{Kind: SetMetadata, Machine: "m2", Key: "zone", Value: "a"}}, "c.service pending as before"},
+	} {
+		c := cluster(t, given)
+		before := fmt.Sprint(c.told())
+		if got := outcome(c.Simulate(Scenario{Change: tt.change})); got != tt.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", tt.name, got, tt.want)
+		}
+		if after := fmt.Sprint(c.told()); after != before {
+			t.Errorf("%s: it changed the cluster itself:\n%s\n%s", tt.name, before, after)
+		}
+	}
+}
+
 func scenario(t *testing.T, c *Cluster, text string) Scenario {
 	var s Scenario
 	for line := range strings.SplitSeq(text, "; ") {

@@ -92,24 +92,34 @@ func (c *Cluster) kept(u *member, here []*machine, why *problem) verdict {
 	return verdict{on: here, refusals: []Refusal{{Rule: why.rule, Detail: why.detail, Machines: []registry.MachineID{here[0].ID}}}}
 }
 
+// Declined says why the wish of a unit is not to be, as Plan found when it decided
+// the unit last; empty when it is granted, or waits for MinAvailable=.
+func (c *Cluster) Declined(name unit.Name) []string {
+	if u := c.units.get(name); u != nil && u.more != nil && u.more.wish != "" {
+		return u.more.declined
+	}
+	return nil
+}
+
 // wish decides about a unit that an operator wishes on another machine. Where it
 // can't be there, that is declined, with the reasons, and the unit is decided as
 // any other.
 func (c *Cluster) wish(u *member, placed []*machine) (v verdict, granted bool) {
 	m := c.machines[u.more.wish]
+	u.more.declined = nil
 	switch {
 	case m == nil || !m.registered:
-		v.declined = []string{"the machine is not registered"}
+		u.more.declined = []string{"the machine is not registered"}
 	case len(placed) == 1 && placed[0] == m:
 		return v, false
 	case len(placed) == 1 && placed[0].State == Held:
-		v.declined = []string{fmt.Sprintf("%s %s, and may still run it", c.name(placed[0]), placed[0].Why)}
+		u.more.declined = []string{fmt.Sprintf("%s %s, and may still run it", c.name(placed[0]), placed[0].Why)}
 	default:
 		for _, p := range c.refuse(u, m, false) {
-			v.declined = append(v.declined, p.detail)
+			u.more.declined = append(u.more.declined, p.detail)
 		}
 	}
-	if len(v.declined) > 0 {
+	if len(u.more.declined) > 0 {
 		return v, false
 	}
 	if len(placed) == 1 && placed[0].State == Ready {
