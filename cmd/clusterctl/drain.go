@@ -239,7 +239,7 @@ func (d *drain) see(u api.Unit) {
 	if l.failed != "" {
 		d.failed = append(d.failed, l.failed)
 	}
-	if !d.live.terminal() {
+	if !d.live.terminal() || !isTerminal(d.p.stdout) {
 		fmt.Fprintln(d.p.stdout, text)
 	}
 }

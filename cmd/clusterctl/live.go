@@ -18,10 +18,15 @@ type live struct {
 
 func (p *program) live() *live {
 	l := &live{out: p.stderr}
-	if file, ok := p.stderr.(*os.File); ok && p.getenv("TERM") != "dumb" && term.IsTerminal(int(file.Fd())) {
+	if file, ok := p.stderr.(*os.File); ok && p.getenv("TERM") != "dumb" && isTerminal(file) {
 		l.file = file
 	}
 	return l
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 func (l *live) terminal() bool { return l.file != nil }
@@ -33,10 +38,11 @@ func (l *live) show(text string) {
 	}
 	l.shown = text
 	width, _, err := term.GetSize(int(l.file.Fd()))
-	if err != nil || width < 2 {
+	if err != nil || width < 20 {
 		width = 80
 	}
-	if runes := []rune(text); len(runes) >= width { // a line that wraps can't be written again
+	width -= len(" ^C") // which the terminal may add; a line that wraps can't be written again
+	if runes := []rune(text); len(runes) >= width {
 		text = string(runes[:width-2]) + "…"
 	}
 	fmt.Fprint(l.out, "\r\x1b[K"+text)

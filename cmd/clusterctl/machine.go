@@ -175,6 +175,11 @@ A machine that comes back is as good as before.` + machineLong,
 		fmt.Fprintf(p.stdout, "Machine %s confirmed dead\n", m.ID)
 		p.noteHomeless(had.Units, m)
 		return nil
+	}, func(m api.Machine) error {
+		if m.State == api.StateAlive || m.State == api.StateSuspect {
+			return failure(api.ExitFailed, "it keeps its lease, so it is %s, and nothing was changed; turn it off first, or move its units away: clusterctl machine drain %s", m.State, called(m))
+		}
+		return nil
 	})
 	return cmd
 }
@@ -231,8 +236,8 @@ func newMachineSettings(p *program, cmd *cobra.Command, change api.SettingsChang
 	return cmd
 }
 
-// eachMachine finds all machines before it does anything to the first.
-func (p *program) eachMachine(do func(context.Context, *api.Client, api.Machine) error) func(*cobra.Command, []string) error {
+// eachMachine finds and checks all machines before it does anything to the first.
+func (p *program) eachMachine(do func(context.Context, *api.Client, api.Machine) error, checks ...func(api.Machine) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		verb := "machine " + cmd.Name()
 		client, err := p.client()
@@ -243,6 +248,13 @@ func (p *program) eachMachine(do func(context.Context, *api.Client, api.Machine)
 		machines, err := p.machines(cmd.Context(), client, verb, args)
 		if err != nil {
 			return err
+		}
+		for _, m := range machines {
+			for _, check := range checks {
+				if err := check(m); err != nil {
+					return fmt.Errorf("%s %s: %w", verb, called(m), err)
+				}
+			}
 		}
 		for _, m := range machines {
 			if err := do(cmd.Context(), client, m); err != nil {
