@@ -85,6 +85,9 @@ func (p *program) drain(ctx context.Context, client *api.Client, machines []api.
 	for _, m := range machines {
 		d.from[m.ID] = m
 		d.names = append(d.names, called(m))
+		if m.State == api.StateAway || m.State == api.StateSilent {
+			p.note("clusterctl: note: %s is %s, and can't stop its units: they leave once it is back; if it is off for certain: clusterctl machine confirm-dead %s", called(m), m.State, called(m))
+		}
 	}
 	limited := ctx
 	if deadline > 0 {
@@ -257,7 +260,7 @@ func judgeLeaving(u api.Unit, from func(registry.MachineID) bool) leaving {
 			l.blocked, l.firm = blocker(u.Pending)
 			return l
 		case to && s.MachineIs != api.StateAlive && s.MachineIs != api.StateSuspect:
-			l.waiting = place(s, false) + " is " + s.MachineIs
+			l.waiting = place(s, false) + " is " + s.MachineIs + ", and can't stop it"
 			return l
 		case to:
 			l.waiting = "the engine to decide"
