@@ -260,7 +260,7 @@ func judgeLeaving(u api.Unit, from func(registry.MachineID) bool) leaving {
 			l.blocked, l.firm = blocker(u.Pending)
 			return l
 		case to && s.MachineIs != api.StateAlive && s.MachineIs != api.StateSuspect:
-			l.waiting = place(s, false) + " is " + s.MachineIs + ", and can't stop it"
+			l.blocked = place(s, false) + " is " + s.MachineIs + ", and can't stop it"
 			return l
 		case to:
 			l.waiting = "the engine to decide"

@@ -71,7 +71,7 @@ func TestJudgeLeaving(t *testing.T) {
 		want string
 	}{
 		{"not decided", at("launched", "", "", "", on(m1, "launched", "active")), "waits for the engine to decide"},
-		{"its machine is silent", at("launched", "", "", "", with(on(m1, "launched", "active"), func(s *api.UnitState) { s.MachineIs = "silent" })), "waits for 11111111.../10.0.0.1 is silent, and can't stop it"},
+		{"its machine is silent", at("launched", "", "", "", with(on(m1, "launched", "active"), func(s *api.UnitState) { s.MachineIs = "silent" })), "can't leave for now: 11111111.../10.0.0.1 is silent, and can't stop it"},
 		{"nowhere to go", at("launched", "it should leave m1, but no machine fits: is cordoned (m2)", "cordon", "is cordoned", on(m1, "launched", "active")), "can't leave: no machine fits: is cordoned (m2)"},
 		{"pinned", at("launched", "it should leave m1, but no machine fits: is not MachineID=m1 (m2)", "machine-id", "is not MachineID=m1", on(m1, "launched", "active")), "can't leave: it is pinned by MachineID=m1"},
 		{"kept for now", at("launched", "it should leave m1, but MinAvailable=2 keeps it for now", registry.RuleMinAvailable, "", on(m1, "launched", "active")), "can't leave for now: MinAvailable=2 keeps it for now"},
