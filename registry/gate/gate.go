@@ -91,7 +91,7 @@ func New(c Config) (*Gate, error) {
 		leases:  leases{seen: make(map[int64]sighting)},
 	}
 	g.server = grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(secure)),
+		grpc.Creds(newTurnstile(credentials.NewTLS(secure))),
 		grpc.UnaryInterceptor(g.admitCall),
 		grpc.StreamInterceptor(g.admitStream),
 		grpc.MaxRecvMsgSize(requestBytesMax),
