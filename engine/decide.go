@@ -47,6 +47,7 @@ func (x *index) decide(now time.Time) []change {
 		changes = append(changes, x.changesOf(u, d)...)
 	}
 	x.dirty = later
+	x.sweepOn()
 	return append(changes, x.collectFiles(now)...)
 }
 
@@ -112,6 +113,9 @@ func (x *index) revert(names []unit.Name) {
 func (x *index) deadline(now time.Time) time.Time {
 	if x.identity.frozen != "" {
 		return time.Time{}
+	}
+	if x.sweeping {
+		return now
 	}
 	next := x.nextJudgement(now)
 	if x.late {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/clusterd/clusterd/engine/placement"
 	"github.com/clusterd/clusterd/registry"
 )
 
@@ -98,8 +99,8 @@ type Engine struct {
 	timing  Timing
 	log     *slog.Logger
 	wake    chan struct{}
+	looks   chan look
 	leading atomic.Bool
-	first   identity // the cluster, as first seen by any reign of this engine
 }
 
 type silent struct{}
@@ -119,6 +120,7 @@ func New(config Config) (*Engine, error) {
 		timing: config.Timing.withDefaults(),
 		log:    config.Log,
 		wake:   make(chan struct{}, 1),
+		looks:  make(chan look),
 	}, nil
 }
 
@@ -134,9 +136,23 @@ func (e *Engine) Wake() {
 // Leading says whether this engine leads just now.
 func (e *Engine) Leading() bool { return e.leading.Load() }
 
-// Run stands for election, and leads when elected, until ctx ends. It then
-// resigns, so that another engine leads within milliseconds.
+// Run follows the registry, stands for election, and leads when elected, until
+// ctx ends. It then resigns, so that another engine leads within milliseconds:
+// that one has followed the registry all the time, too.
 func (e *Engine) Run(ctx context.Context) error {
+	l := newLoop(e)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var side sync.WaitGroup
+	side.Go(func() { l.run(ctx) })
+	err := e.stand(ctx, l)
+	cancel()
+	side.Wait()
+	return err
+}
+
+// stand stands for election until ctx ends.
+func (e *Engine) stand(ctx context.Context, l *loop) error {
 	me := &registry.Leader{Machine: string(e.config.Machine), Incarnation: e.config.Incarnation}
 	for {
 		leadership, err := registry.Campaign(ctx, e.config.Store, me, e.timing.Lease, e.timing.KeepAlive, e.log)
@@ -148,21 +164,21 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		e.log.Info("engine leads", "machine", e.config.Machine)
 		e.leading.Store(true)
-		e.lead(ctx, leadership)
+		e.lead(ctx, l, leadership)
 		e.leading.Store(false)
 		e.log.Info("engine no longer leads", "machine", e.config.Machine)
 	}
 }
 
 // lead reigns until the leadership or ctx ends.
-func (e *Engine) lead(ctx context.Context, leadership *registry.Leadership) {
+func (e *Engine) lead(ctx context.Context, l *loop, leadership *registry.Leadership) {
 	work, cancel := leadership.Context(ctx)
 	defer cancel()
 	var side sync.WaitGroup
 	if also := e.config.WhileLeading; also != nil {
 		side.Go(func() { also(work, leadership.Guard()) })
 	}
-	newReign(e, leadership.Guard()).run(work)
+	l.reign(work, newReign(e, leadership.Guard()))
 	cancel()
 	side.Wait()
 	rest, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
@@ -171,3 +187,27 @@ func (e *Engine) lead(ctx context.Context, leadership *registry.Leadership) {
 		e.log.Debug("leadership left to run out", "error", err)
 	}
 }
+
+// Look calls f with the placement index of this engine, be it the leader or
+// not, and returns when f does. f may change the index as long as it takes all
+// of it back, as Cluster.ExplainUnit does, and must not keep it; nothing is
+// decided meanwhile, so what takes long is better done with a clone. The index
+// may be behind the registry by what is on its way. The error says that nothing
+// is known yet, as before the registry was first read, or is ctx's.
+func (e *Engine) Look(ctx context.Context, f func(*placement.Cluster)) error {
+	l := look{f, make(chan error, 1)}
+	select {
+	case e.looks <- l:
+		return <-l.done
+	case <-ctx.Done():
+		return fmt.Errorf("look at the engine's index: %w", ctx.Err())
+	}
+}
+
+type look struct {
+	f    func(*placement.Cluster)
+	done chan error
+}
+
+// errUnread says that there is nothing to look at.
+var errUnread = fmt.Errorf("look at the engine's index: the registry was not read yet: %w", registry.ErrNoAnswer)

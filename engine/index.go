@@ -29,6 +29,9 @@ type index struct {
 	listed   bool // the whole registry was applied; what comes now is news
 
 	dirty    map[unit.Name]bool               // to be decided again
+	due      map[unit.Name]bool               // to be decided first when this engine is elected
+	sweep    []unit.Name                      // to be decided, for certainty, when there is time
+	sweeping bool                             // some of sweep are dirty: there is time now
 	restless map[registry.MachineID]bool      // to be judged again: changed, or a matter of time
 	unplaced map[unit.Name]bool               // wanted, and refused by machines
 	globals  map[unit.Name]bool               // wanted on each machine
@@ -104,15 +107,15 @@ type identity struct {
 	frozen string
 }
 
-func newIndex(log *slog.Logger, timing Timing, gossip Gossip, first identity) *index {
-	first.frozen = "the registry has no cluster record"
+func newIndex(log *slog.Logger, timing Timing, gossip Gossip) *index {
 	return &index{
-		log: log, timing: timing, gossip: gossip, identity: first,
+		log: log, timing: timing, gossip: gossip, identity: identity{frozen: "the registry has no cluster record"},
 		cluster:  placement.New(),
 		units:    map[unit.Name]*unitEntry{},
 		machines: map[registry.MachineID]*machineEntry{},
 		files:    map[unit.Hash]*fileEntry{},
 		dirty:    map[unit.Name]bool{},
+		due:      map[unit.Name]bool{},
 		restless: map[registry.MachineID]bool{},
 		unplaced: map[unit.Name]bool{},
 		globals:  map[unit.Name]bool{},

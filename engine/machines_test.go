@@ -30,7 +30,7 @@ func TestA16_AwayLimitDoesNotTrustTheMachinesClock(t *testing.T) {
 		{"left a minute before this leader came", false, -time.Minute, placement.Held},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			x := newIndex(slog.New(slog.NewTextHandler(io.Discard, nil)), Timing{}.withDefaults(), silent{}, identity{})
+			x := newIndex(slog.New(slog.NewTextHandler(io.Discard, nil)), Timing{}.withDefaults(), silent{})
 			x.listed = test.news
 			x.apply(record(registry.MachineKey("m1"), &registry.Machine{Hostname: "m1"}), start)
 			x.apply(record(registry.AwayKey("m1"), &registry.Away{SinceUnixMs: start.Add(test.clock).UnixMilli()}), start)
@@ -54,7 +54,7 @@ func TestBrakeIsASetting(t *testing.T) {
 		missing int
 		want    bool
 	}{{0, 2, false}, {0, 3, true}, {0.2, 1, true}, {0.8, 3, false}, {1, 4, false}} {
-		x := newIndex(slog.New(slog.NewTextHandler(io.Discard, nil)), Timing{Brake: test.brake}.withDefaults(), silent{}, identity{})
+		x := newIndex(slog.New(slog.NewTextHandler(io.Discard, nil)), Timing{Brake: test.brake}.withDefaults(), silent{})
 		for i := range 4 {
 			id := registry.MachineID(fmt.Sprintf("m%d", i))
 			x.apply(record(registry.MachineKey(id), &registry.Machine{Hostname: string(id)}), start)

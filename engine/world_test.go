@@ -266,7 +266,7 @@ func (w *world) index(gossip Gossip) *index {
 	if gossip == nil {
 		gossip = silent{}
 	}
-	return newIndex(w.log, Timing{}.withDefaults(), gossip, identity{})
+	return newIndex(w.log, Timing{}.withDefaults(), gossip)
 }
 
 // carryOut commits changes, each by itself, and returns them in words.
