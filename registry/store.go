@@ -55,6 +55,20 @@ type Snapshot struct {
 	Revision Revision
 }
 
+// Part is some of what a range held at a Revision.
+type Part struct {
+	Range    Range    // what was looked at
+	Records  []Record // all that it held, sorted by key
+	Revision Revision
+	Last     bool
+}
+
+// Listing says how a range is listed.
+type Listing struct {
+	At       Revision // 0 is one moment not before the call
+	KeysOnly bool     // leave the values out
+}
+
 // Guard is a condition of a transaction. Exactly one of the two is compared:
 // Created when it is set, else Modified, where 0 means that the key is absent.
 type Guard struct {
@@ -103,7 +117,13 @@ type Store interface {
 type Records interface {
 	// Range returns the records of r as of one moment not before the call
 	// (linearizable). Keys that aren't there are no error.
+	// It is one request, for what is known to be small.
 	Range(ctx context.Context, r Range) (Snapshot, error)
+	// List hands over what r holds at one Revision in parts, in the order of their
+	// keys, which together are all of r. At least one part is handed over, and
+	// neither side ever holds more than a few of them. A revision that is no longer kept is
+	// ErrCompacted. After any error, go on behind the part told last.
+	List(ctx context.Context, r Range, how Listing, each func(Part)) error
 	// Commit does all ops in one transaction if all guards hold, else none and
 	// returns ErrGuard. It returns the revision after it.
 	Commit(ctx context.Context, guards []Guard, ops []Op) (Revision, error)

@@ -66,10 +66,15 @@ func (s *Store) Range(ctx context.Context, r registry.Range) (registry.Snapshot,
 	return snapshot, nil
 }
 
+// key is what the registry calls a key of etcd's.
+func (s *Store) key(k []byte) string {
+	return string(bytes.TrimPrefix(k, []byte(s.prefix)))
+}
+
 func (s *Store) record(kv *mvccpb.KeyValue) registry.Record {
 	return registry.Record{
-		Key:      strings.TrimPrefix(string(kv.Key), s.prefix),
-		Value:    bytes.Clone(kv.Value), // in-process, etcd's own watchers share it
+		Key:      s.key(kv.Key),
+		Value:    kv.Value,
 		Created:  registry.Revision(kv.CreateRevision),
 		Modified: registry.Revision(kv.ModRevision),
 		Lease:    registry.LeaseID(kv.Lease),

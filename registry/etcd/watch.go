@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -105,6 +106,7 @@ func (w *watch) changes(resp clientv3.WatchResponse) (c registry.Changes, news b
 	c.Events = make([]registry.Event, len(resp.Events))
 	for i, e := range resp.Events {
 		c.Events[i].Record = w.store.record(e.Kv)
+		c.Events[i].Value = bytes.Clone(e.Kv.Value) // in-process, etcd's other watchers share it
 		if e.Type == clientv3.EventTypeDelete {
 			gone := registry.Record{Key: c.Events[i].Key, Modified: c.Events[i].Modified}
 			c.Events[i] = registry.Event{Record: gone, Deleted: true}

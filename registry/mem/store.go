@@ -70,6 +70,42 @@ func (s *Store) Range(ctx context.Context, r registry.Range) (registry.Snapshot,
 	return snapshot, nil
 }
 
+// partRecords is how many records a part of a list has here: few, so that
+// tests have many.
+const partRecords = 100
+
+// List is registry.Records'. What was deleted or replaced is not kept here: any
+// revision but the present one is registry.ErrCompacted.
+func (s *Store) List(ctx context.Context, r registry.Range, how registry.Listing, each func(registry.Part)) error {
+	s.mu.Lock()
+	err := s.answers(ctx)
+	if err == nil && how.At != 0 && how.At != s.revision {
+		err = registry.ErrCompacted
+	}
+	if err != nil {
+		s.mu.Unlock()
+		return fmt.Errorf("list %s: %w", name(r), err)
+	}
+	part := registry.Part{Range: r, Revision: s.revision}
+	moment := &Store{records: s.records.Clone()}
+	s.mu.Unlock()
+	moment.ascend(r, func(rec registry.Record) {
+		if len(part.Records) == partRecords {
+			whole := part
+			whole.Range.To = rec.Key
+			each(whole)
+			part.Range.From, part.Records = rec.Key, nil
+		}
+		if rec.Value = bytes.Clone(rec.Value); how.KeysOnly {
+			rec.Value = nil
+		}
+		part.Records = append(part.Records, rec)
+	})
+	part.Last = true
+	each(part)
+	return nil
+}
+
 // Commit is registry.Records'.
 func (s *Store) Commit(ctx context.Context, guards []registry.Guard, ops []registry.Op) (registry.Revision, error) {
 	if err := registry.CheckTransaction(guards, ops); err != nil {
