@@ -27,7 +27,7 @@ func (c compactable) Compact(upTo registry.Revision) {
 	}
 }
 
-func startMember(t *testing.T, c etcd.MemberConfig) *etcd.Member {
+func startMember(t testing.TB, c etcd.MemberConfig) *etcd.Member {
 	t.Helper()
 	m, err := etcd.StartMember(t.Context(), c)
 	if err != nil {
@@ -43,7 +43,7 @@ func startMember(t *testing.T, c etcd.MemberConfig) *etcd.Member {
 	return m
 }
 
-func awaitReady(t *testing.T, m *etcd.Member) {
+func awaitReady(t testing.TB, m *etcd.Member) {
 	t.Helper()
 	select {
 	case <-m.Ready():
@@ -52,7 +52,7 @@ func awaitReady(t *testing.T, m *etcd.Member) {
 	}
 }
 
-func logger(t *testing.T) *slog.Logger {
+func logger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 
@@ -68,7 +68,7 @@ func TestStore_InProcess(t *testing.T) {
 	})
 }
 
-func (a *authority) member(t *testing.T, machine registry.MachineID, port int) etcd.MemberConfig {
+func (a *authority) member(t testing.TB, machine registry.MachineID, port int) etcd.MemberConfig {
 	t.Helper()
 	if port == 0 {
 		port = freePort(t)
