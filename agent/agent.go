@@ -265,9 +265,9 @@ func (a *Agent) follow(ctx context.Context) {
 		}
 	}
 	_ = registry.Follow(ctx, a.Store, ranges, registry.Following{ // its only error is ctx's
-		Snapshot: func(r registry.Range, s registry.Snapshot) {
+		Snapshot: func(r registry.Range, p registry.Part) {
 			var events []registry.Event
-			for _, rec := range s.Records {
+			for _, rec := range p.Records {
 				events = append(events, registry.Event{Record: rec})
 			}
 			if r != assignments && r != cluster {
@@ -276,7 +276,7 @@ func (a *Agent) follow(ctx context.Context) {
 			if r == cluster && len(events) == 0 {
 				events = []registry.Event{{Record: registry.Record{Key: registry.ClusterKey}, Deleted: true}}
 			}
-			a.tell(ctx, func() { take(r, events); a.synced = a.synced || r == assignments; a.admit(ctx) })
+			a.tell(ctx, func() { take(r, events); a.synced = a.synced || r == assignments && p.Last; a.admit(ctx) })
 		},
 		Changes: func(r registry.Range, c registry.Changes) {
 			if len(c.Events) > 0 {

@@ -146,7 +146,8 @@ func (l *loop) takeIn(now time.Time) (failing bool) {
 		for _, e := range c.Events {
 			l.index.apply(e, now)
 		}
-		l.seen, l.index.listed = max(l.seen, c.Revision), true
+		l.seen = max(l.seen, c.Revision)
+		l.index.listed = l.seen > 0 // parts of the first list have no revision, but the last
 	}
 	return failing
 }

@@ -82,14 +82,18 @@ type inbox struct {
 
 func (b *inbox) following() registry.Following {
 	return registry.Following{
-		Snapshot: func(_ registry.Range, s registry.Snapshot) {
-			events := make([]registry.Event, 0, len(s.Records))
-			for _, rec := range s.Records {
-				events = append(events, registry.Event{Record: rec})
+		Snapshot: func(_ registry.Range, p registry.Part) {
+			c := registry.Changes{Events: make([]registry.Event, len(p.Records))}
+			for i, rec := range p.Records {
+				c.Events[i].Record = rec
 			}
-			b.add(registry.Changes{Events: events, Revision: s.Revision})
+			if p.Last {
+				c.Revision = p.Revision
+			}
+			b.add(c)
 		},
 		Changes: func(_ registry.Range, c registry.Changes) { b.add(c) },
+		Audit:   registry.AuditTime,
 		State: func(err error) {
 			b.mu.Lock()
 			b.failing = err != nil

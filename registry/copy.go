@@ -8,18 +8,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/btree"
+	"github.com/clusterd/clusterd/registry/packed"
 )
 
-// Copy mirrors ranges of the registry in memory, for those who read much. Its
-// records must not be modified. It is safe for use by many goroutines.
+// Copy mirrors ranges of the registry in memory, for those who read much. It
+// compares itself with the registry now and then. It is safe for use by many goroutines.
 type Copy struct {
 	store  Store
 	ranges []Range
 	log    *slog.Logger
 
 	mu       sync.Mutex
-	records  *btree.BTreeG[Record]
+	records  *packed.Map
 	revision []Revision // one for each range; 0 until it was listed
 	seen     time.Time  // when it was last known to be complete
 	err      error
@@ -32,7 +32,7 @@ func NewCopy(store Store, ranges []Range, log *slog.Logger) *Copy {
 		store:    store,
 		ranges:   ranges,
 		log:      log,
-		records:  btree.NewG(32, func(a, b Record) bool { return a.Key < b.Key }),
+		records:  packed.New(),
 		revision: make([]Revision, len(ranges)),
 		changed:  make(chan struct{}),
 	}
@@ -41,14 +41,35 @@ func NewCopy(store Store, ranges []Range, log *slog.Logger) *Copy {
 // Run keeps the copy up to date until ctx ends, and returns ctx's error.
 func (c *Copy) Run(ctx context.Context) error {
 	return Follow(ctx, c.store, c.ranges, Following{
-		Snapshot: func(r Range, s Snapshot) {
-			events := make([]Event, len(s.Records))
-			for i, rec := range s.Records {
-				events[i].Record = rec
+		Snapshot: func(r Range, p Part) {
+			changes := make([]packed.Change, len(p.Records))
+			for i, rec := range p.Records {
+				changes[i].Entry = entry(rec)
 			}
-			c.apply(r, Changes{Events: events, Revision: s.Revision})
+			told := Revision(0)
+			if p.Last {
+				told = p.Revision
+			}
+			c.apply(r, changes, told)
 		},
-		Changes: c.apply,
+		Changes: func(r Range, news Changes) {
+			changes := make([]packed.Change, len(news.Events))
+			for i, e := range news.Events {
+				changes[i] = packed.Change{Entry: entry(e.Record), Delete: e.Deleted}
+			}
+			c.apply(r, changes, news.Revision)
+		},
+		Known: func(r Range) iter.Seq2[string, Revision] {
+			view := c.View()
+			return func(yield func(string, Revision) bool) {
+				for rec := range view.Range(r) {
+					if !yield(rec.Key, rec.Modified) {
+						return
+					}
+				}
+			}
+		},
+		Audit: AuditTime,
 		State: func(err error) {
 			c.mu.Lock()
 			c.err = err
@@ -57,19 +78,21 @@ func (c *Copy) Run(ctx context.Context) error {
 	}, c.log)
 }
 
-func (c *Copy) apply(r Range, changes Changes) {
+func entry(rec Record) packed.Entry {
+	return packed.Entry{Key: rec.Key, Value: rec.Value, Created: int64(rec.Created), Modified: int64(rec.Modified), Lease: int64(rec.Lease)}
+}
+
+func record(e packed.Entry) Record {
+	return Record{Key: e.Key, Value: e.Value, Created: Revision(e.Created), Modified: Revision(e.Modified), Lease: LeaseID(e.Lease)}
+}
+
+func (c *Copy) apply(r Range, changes []packed.Change, told Revision) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, e := range changes.Events {
-		if e.Deleted {
-			c.records.Delete(e.Record)
-		} else {
-			c.records.ReplaceOrInsert(e.Record)
-		}
-	}
+	c.records.Apply(changes)
 	for i := range c.ranges {
 		if c.ranges[i] == r {
-			c.revision[i] = changes.Revision
+			c.revision[i] = told
 		}
 	}
 	c.seen = time.Now()
@@ -81,7 +104,8 @@ func (c *Copy) apply(r Range, changes Changes) {
 func (c *Copy) Get(key string) (Record, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.records.Get(Record{Key: key})
+	e, ok := c.records.Get(key)
+	return record(e), ok
 }
 
 // View returns the copy as it is now; it never changes and costs next to nothing.
@@ -165,7 +189,7 @@ func (c *Copy) Fresh(ctx context.Context) error {
 
 // View is a Copy at one moment.
 type View struct {
-	records  *btree.BTreeG[Record]
+	records  *packed.Map
 	revision Revision
 }
 
@@ -173,17 +197,22 @@ type View struct {
 func (v View) Revision() Revision { return v.revision }
 
 // Get returns one record.
-func (v View) Get(key string) (Record, bool) { return v.records.Get(Record{Key: key}) }
+func (v View) Get(key string) (Record, bool) {
+	e, ok := v.records.Get(key)
+	return record(e), ok
+}
 
 // Range goes through the records of r, sorted by key.
 func (v View) Range(r Range) iter.Seq[Record] {
 	return func(yield func(Record) bool) {
-		if r.To == "" {
-			if rec, ok := v.Get(r.From); ok {
-				yield(rec)
-			}
-			return
+		to := r.To
+		if to == "" {
+			to = r.From + "\x00"
 		}
-		v.records.AscendRange(Record{Key: r.From}, Record{Key: r.To}, yield)
+		for e := range v.records.Range(r.From, to) {
+			if !yield(record(e)) {
+				return
+			}
+		}
 	}
 }

@@ -2,30 +2,42 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
+	"time"
 )
 
-// Following is what Follow tells its caller. The functions are called one at a
-// time; those that are nil are left out.
+// Following is what Follow tells its caller, and what it asks of it. The functions
+// are called one at a time; those that are nil are left out.
 type Following struct {
-	// Snapshot is called once for each range, first of all.
-	Snapshot func(r Range, s Snapshot)
-	// Changes is called with all later changes of a range, also those found by
+	// Snapshot is called first of all with what a range holds, in parts; the one that
+	// is Last completes it.
+	Snapshot func(r Range, p Part)
+	// Changes is called with all other changes of a range, also those found by
 	// listing again; Err is never set, and no events means progress only. Of two
 	// ranges, either may be told first.
 	Changes func(r Range, c Changes)
 	// State is called with an error when the registry can't be followed, and with nil
 	// when it is followed again. Meanwhile, what was told stays as it is.
 	State func(err error)
+	// Known returns the keys of a range that the caller has from what it was told,
+	// sorted, and the revisions that modified them last. If it is nil,
+	// Follow keeps a list of its own, of some 20 bytes a record.
+	Known func(r Range) iter.Seq2[string, Revision]
+	// Audit is how long it takes to compare all that is known with the registry
+	// once; then it begins again. 0 is never.
+	Audit time.Duration
 }
+
+// AuditTime is a good Following.Audit for those who follow everything.
+const AuditTime = 10 * time.Minute
 
 // Reader is what following needs of a Store.
 type Reader interface {
-	Range(ctx context.Context, r Range) (Snapshot, error)
+	List(ctx context.Context, r Range, how Listing, each func(Part)) error
 	Watcher
 }
 
@@ -37,29 +49,27 @@ type Reader interface {
 func Follow(ctx context.Context, store Reader, ranges []Range, to Following, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	f := &follower{store: store, to: to, log: log, arrived: make(chan arrival)}
-	defer f.watches.Wait()
+	defer f.others.Wait()
 	defer cancel()
-	spans := make([]*span, 0, len(ranges))
 	for _, r := range ranges {
-		s := &span{Range: r}
-		snapshot, err := f.list(ctx, s)
-		if err != nil {
+		s := newSpan(r, to.Known)
+		if err := f.begin(ctx, s); err != nil {
 			return fmt.Errorf("follow the registry: %w", err)
 		}
-		s.learn(snapshot)
-		spans = append(spans, s)
-		if to.Snapshot != nil {
-			to.Snapshot(r, snapshot)
-		}
+		f.spans = append(f.spans, s)
 	}
 	f.state(nil)
-	for _, s := range spans {
+	for _, s := range f.spans {
 		f.watch(ctx, s)
 	}
+	f.audit = newAudit(f)
+	defer f.audit.timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("follow the registry: %w", ctx.Err())
+		case <-f.audit.timer.C:
+			f.audit.due(ctx)
 		case a := <-f.arrived:
 			if err := f.take(ctx, a); err != nil {
 				return fmt.Errorf("follow the registry: %w", err)
@@ -73,62 +83,68 @@ type follower struct {
 	to      Following
 	log     *slog.Logger
 	arrived chan arrival
+	spans   []*span
+	audit   *audit
 	failing bool
 	pause   backoff
-	watches sync.WaitGroup
+	others  sync.WaitGroup
 }
 
-// span is one range, with what is needed to tell what changed unseen.
-type span struct {
-	Range
-	known    map[string]Revision // key to its last modification
-	revision Revision
-}
-
+// arrival is what another goroutine found out: a watch, or an audit.
 type arrival struct {
 	span    *span
+	watch   int // which watch of the span
 	changes Changes
+	look    *look // of an audit; then the rest is empty
 }
 
-func (s *span) learn(snapshot Snapshot) {
-	s.known = make(map[string]Revision, len(snapshot.Records))
-	for _, rec := range snapshot.Records {
-		s.known[rec.Key] = rec.Modified
-	}
-	s.revision = snapshot.Revision
-}
-
-// diff returns as changes what snapshot has otherwise than s knew it.
-func (s *span) diff(snapshot Snapshot) Changes {
-	c := Changes{Revision: snapshot.Revision}
-	vanished := maps.Clone(s.known)
-	for _, rec := range snapshot.Records {
-		if known, ok := s.known[rec.Key]; !ok || known != rec.Modified {
-			c.Events = append(c.Events, Event{Record: rec})
+// begin lists a range for the first time, as often as it takes; what was
+// told already is not told again. The error is ctx's.
+func (f *follower) begin(ctx context.Context, s *span) error {
+	rest, at := s.Range, Revision(0)
+	for {
+		err := f.store.List(ctx, rest, Listing{At: at}, func(p Part) {
+			rest.From, at = p.Range.To, p.Revision
+			if p.Last {
+				s.revision = p.Revision
+			}
+			s.learn(p)
+			if f.to.Snapshot != nil {
+				f.to.Snapshot(s.Range, p)
+			}
+		})
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case at != 0 && errors.Is(err, ErrCompacted):
+			return f.beginLate(ctx, s, rest)
 		}
-		delete(vanished, rec.Key)
+		f.state(err)
+		f.pause.wait(ctx)
 	}
-	for _, key := range slices.Sorted(maps.Keys(vanished)) {
-		gone := Record{Key: key, Modified: snapshot.Revision}
-		c.Events = append(c.Events, Event{Record: gone, Deleted: true})
-	}
-	return c
 }
 
-func (s *span) apply(c Changes) {
-	for _, e := range c.Events {
-		if e.Deleted {
-			delete(s.known, e.Key)
-		} else {
-			s.known[e.Key] = e.Modified
-		}
+// beginLate completes a first list that took longer than history is kept.
+func (f *follower) beginLate(ctx context.Context, s *span, rest Range) error {
+	c, err := f.compare(ctx, s)
+	if err != nil {
+		return err
 	}
-	s.revision = c.Revision
+	f.tell(s, c)
+	if f.to.Snapshot != nil {
+		f.to.Snapshot(s.Range, Part{Range: rest, Revision: c.Revision, Last: true})
+	}
+	return nil
 }
 
 func (f *follower) watch(ctx context.Context, s *span) {
+	ctx, s.endWatch = context.WithCancel(ctx)
+	s.watches++
+	number := s.watches
 	changes := f.store.Watch(ctx, s.Range, s.revision)
-	f.watches.Go(func() {
+	f.others.Go(func() {
 		last := Changes{Err: ErrNoAnswer} // should a watch end without saying why
 		for c := range changes {
 			if c.Err != nil {
@@ -136,23 +152,31 @@ func (f *follower) watch(ctx context.Context, s *span) {
 				continue
 			}
 			select {
-			case f.arrived <- arrival{s, c}:
+			case f.arrived <- arrival{span: s, watch: number, changes: c}:
 			case <-ctx.Done():
 			}
 		}
 		select {
-		case f.arrived <- arrival{s, last}:
+		case f.arrived <- arrival{span: s, watch: number, changes: last}:
 		case <-ctx.Done():
 		}
 	})
 }
 
-// take handles what a watch brought; an error means that ctx ended.
+// take handles what arrived; an error means that ctx ended.
 func (f *follower) take(ctx context.Context, a arrival) error {
+	if a.look != nil {
+		f.audit.take(ctx, a.look)
+		return nil
+	}
+	if a.watch != a.span.watches {
+		return nil // of a watch that was given up
+	}
 	if a.changes.Err == nil {
 		f.pause.reset()
 		f.state(nil)
 		f.tell(a.span, a.changes)
+		f.audit.proceed(ctx)
 		return nil
 	}
 	if ctx.Err() != nil {
@@ -160,13 +184,15 @@ func (f *follower) take(ctx context.Context, a arrival) error {
 	}
 	f.state(a.changes.Err)
 	f.pause.wait(ctx)
-	snapshot, err := f.list(ctx, a.span)
+	a.span.endWatch()
+	c, err := f.compare(ctx, a.span)
 	if err != nil {
 		return err
 	}
-	f.tell(a.span, a.span.diff(snapshot))
+	f.tell(a.span, c)
 	f.state(nil)
 	f.watch(ctx, a.span)
+	f.audit.proceed(ctx)
 	return nil
 }
 
@@ -175,23 +201,31 @@ func (f *follower) tell(s *span, c Changes) {
 		return // an answer from before what is known
 	}
 	s.apply(c)
+	if f.audit != nil {
+		f.audit.touch(s, c.Events)
+	}
 	if f.to.Changes != nil {
 		f.to.Changes(s.Range, c)
 	}
 }
 
-// list reads a range, as often as it takes; the error is ctx's.
-func (f *follower) list(ctx context.Context, s *span) (Snapshot, error) {
+// compare lists a range, as often as it takes, and returns what differs from
+// what is known of it. The error is ctx's.
+func (f *follower) compare(ctx context.Context, s *span) (Changes, error) {
 	for {
-		snapshot, err := f.store.Range(ctx, s.Range)
-		if err == nil && snapshot.Revision >= s.revision {
-			return snapshot, nil
+		var c Changes
+		err := f.store.List(ctx, s.Range, Listing{}, func(p Part) {
+			c.Revision = p.Revision
+			c.Events = append(c.Events, s.diff(p)...)
+		})
+		if err == nil && c.Revision >= s.revision {
+			return c, nil
 		}
 		if ctx.Err() != nil {
-			return Snapshot{}, ctx.Err()
+			return Changes{}, ctx.Err()
 		}
 		if err == nil {
-			err = fmt.Errorf("the registry is at revision %d, before the known %d; was it restored from a backup?", snapshot.Revision, s.revision)
+			err = fmt.Errorf("the registry is at revision %d, before the known %d; was it restored from a backup?", c.Revision, s.revision)
 		}
 		f.state(err)
 		f.pause.wait(ctx)

@@ -51,9 +51,9 @@ func (d *diary) take() []string {
 
 func (d *diary) following() registry.Following {
 	return registry.Following{
-		Snapshot: func(r registry.Range, s registry.Snapshot) {
+		Snapshot: func(r registry.Range, p registry.Part) {
 			line := "list " + r.From + ":"
-			for _, rec := range s.Records {
+			for _, rec := range p.Records {
 				line += " " + rec.Key + "=" + string(rec.Value)
 			}
 			d.write(line)
@@ -145,7 +145,7 @@ func TestFollow_AfterCompactionTellsTheDifference(t *testing.T) {
 		store.Compact(commit(t, store, put("b", "")))
 		close(slow.hold)
 		time.Sleep(10 * time.Second)
-		told.want(t, "compacted", "a/2=y", "a/4=y", "-a/1", "follows")
+		told.want(t, "compacted", "-a/1", "a/2=y", "a/4=y", "follows")
 		commit(t, store, put("a/3", "z"))
 		told.want(t, "a/3=z")
 	})

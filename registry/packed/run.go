@@ -5,7 +5,7 @@ import "encoding/binary"
 // A run is read from its beginning, so it must be short; what a record shares
 // with its neighbour is saved once less per run, so it must be long.
 const (
-	runEntries = 64
+	runEntries = 32
 	runBytes   = 8 << 10
 )
 

@@ -51,7 +51,7 @@ func (m *core) run(ctx context.Context) error {
 		ranges = append(ranges, registry.Single(own))
 	}
 	_ = registry.Follow(ctx, m.store, ranges, registry.Following{ // its only error is ctx's
-		Snapshot: func(r registry.Range, s registry.Snapshot) {
+		Snapshot: func(r registry.Range, s registry.Part) {
 			if r != assignments {
 				return
 			}
