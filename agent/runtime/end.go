@@ -309,16 +309,18 @@ func same(a, b string) bool {
 }
 
 // Remove deletes what is left of a container. One that runs is an error.
-func (d *Dir) Remove(name string) error {
-	if err := d.remove(name, func(c *Container) bool { return true }); err != nil {
+func (d *Dir) Remove(name string) error { return d.removeWith(name, false) }
+
+func (d *Dir) removeWith(name string, volumes bool) error {
+	if err := d.remove(name, volumes, func(c *Container) bool { return true }); err != nil {
 		return err
 	}
 	return d.emptyTrash()
 }
 
 // remove discards a container if it has ended, or is being set up by us, and if
-// wanted says so once the lock is held.
-func (d *Dir) remove(name string, wanted func(*Container) bool) error {
+// wanted says so once the lock is held. With volumes all that were made for it go.
+func (d *Dir) remove(name string, volumes bool, wanted func(*Container) bool) error {
 	unlock, err := d.prepare()
 	if err != nil {
 		return err
@@ -336,7 +338,7 @@ func (d *Dir) remove(name string, wanted func(*Container) bool) error {
 	case c.Live != nil && !(c.Live.Setting && c.Live.PID == os.Getpid()):
 		return fmt.Errorf("%s: still running; stop it first: nsrun stop %s, or use rm -f", name, name)
 	}
-	_, err = d.discard(name, c)
+	_, err = d.discard(name, c, volumes)
 	return err
 }
 
@@ -347,7 +349,7 @@ func (d *Dir) ended(s Spec, code int) error {
 	if !s.Remove {
 		return d.note(s.Name, mine, code)
 	}
-	if err := d.remove(s.Name, mine); err != nil {
+	if err := d.remove(s.Name, false, mine); err != nil {
 		if errors.Is(err, ErrUnknown) {
 			return nil
 		}
@@ -381,7 +383,7 @@ func (d *Dir) Reap() error {
 	for _, c := range all {
 		if c.Remove && c.Live == nil {
 			dead := func(now *Container) bool { return now.ID == c.ID && now.Live == nil }
-			if e := d.remove(c.Name, dead); e != nil && !errors.Is(e, ErrUnknown) {
+			if e := d.remove(c.Name, false, dead); e != nil && !errors.Is(e, ErrUnknown) {
 				err = errors.Join(err, e)
 			}
 		}
@@ -405,7 +407,7 @@ func (d *Dir) CleanUp(unit string, code int) error {
 		var e error
 		switch {
 		case c.Remove:
-			e = d.remove(c.Name, mine)
+			e = d.remove(c.Name, false, mine)
 		case c.Ended.IsZero() && code >= 0:
 			e = d.note(c.Name, mine, code)
 		}

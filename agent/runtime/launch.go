@@ -148,6 +148,9 @@ func (l *launch) claim() error {
 		return err
 	}
 	l.ids, l.taken, l.replaced = ids, true, replaced
+	if err := l.dir.makeUnnamed(s.Volumes); err != nil {
+		return errors.Join(err, l.undo())
+	}
 	if overlay && l.dir.leases != nil && s.Image != "" {
 		// After the claim, so that whoever removes the container ends it.
 		if err := l.dir.leases.Hold(s.ID); err != nil {
@@ -229,7 +232,7 @@ func (l *launch) undo() error {
 	if !l.taken {
 		return nil
 	}
-	return l.dir.Remove(l.plan.Spec.Name)
+	return l.dir.removeWith(l.plan.Spec.Name, true)
 }
 
 // do carries out one of the parent's steps.

@@ -146,6 +146,7 @@ func PrepareVolumes(volumes []Volume, make bool) error {
 		if err := checkSource(real); err != nil { // before anything is made there
 			return fmt.Errorf("volume %w", err)
 		}
+		make := make && !v.Made // that is made when the container's record names it
 		if make && v.Exists {
 			if _, err := os.Lstat(real); err != nil {
 				return fmt.Errorf("volume %s: no such file or directory on this machine; make it, or write --volume, which does", v.Source)

@@ -29,8 +29,8 @@ func (r *Record) encode() []byte {
 	w.Put("expose", r.Expose...)
 	for _, v := range r.Volumes {
 		w.Put("volume", v.Source, v.Target, v.Name, words(map[string]bool{
-			"readonly": v.ReadOnly, "noexec": v.NoExec, "slave": v.Slave, "ofimage": v.OfImage,
-		}, "readonly", "noexec", "slave", "ofimage"))
+			"readonly": v.ReadOnly, "noexec": v.NoExec, "slave": v.Slave, "made": v.Made, "ofimage": v.OfImage,
+		}, "readonly", "noexec", "slave", "made", "ofimage"))
 	}
 	w.Text("seccomp", r.Seccomp)
 	w.Flag("newprivileges", r.NewPrivileges)
@@ -161,6 +161,8 @@ func decodeVolume(l sheet.Line) Volume {
 			v.NoExec = true
 		case "slave":
 			v.Slave = true
+		case "made":
+			v.Made = true
 		case "ofimage":
 			v.OfImage = true
 		}

@@ -88,6 +88,7 @@ type Volume struct {
 	Exists   bool // Source must be there; otherwise a directory is made
 
 	Name    string // of a volume that nsrun keeps
+	Made    bool   // that name is made up: the volume is made for this container
 	OfImage bool   // the image asked for it, and it goes with the container
 	Fill    bool   // copy what the image has at Target, while it is empty
 

@@ -365,7 +365,7 @@ func (d *Dir) claim(rec Record, overlay, mapped bool) (ids uint32, replaced bool
 	case !old.Remove && (old.Unit == "" || old.Unit != rec.Unit):
 		return 0, false, fmt.Errorf("%w: a stopped container is called %s; remove it: nsrun rm %s", ErrConflict, rec.Name, rec.Name)
 	}
-	if replaced, err = d.discard(rec.Name, old); err != nil {
+	if replaced, err = d.discard(rec.Name, old, false); err != nil {
 		return 0, false, err
 	}
 	if overlay && unix.Access(d.base(), unix.F_OK) != nil {
@@ -411,9 +411,14 @@ func makeContainer(dir string, rec Record, overlay bool) error {
 }
 
 // discard moves what is left of a container to the trash; moved says whether
-// there was anything. c is what its record says, nil if it can't be read. The
-// lock is held.
-func (d *Dir) discard(name string, c *Container) (moved bool, err error) {
+// there was anything. c is what its record says, nil if it can't be read. With
+// volumes all that were made for it go, too, as for one with --rm. The lock is held.
+func (d *Dir) discard(name string, c *Container, volumes bool) (moved bool, err error) {
+	if c != nil { // while there is a record that names them
+		if err := d.dropUnnamed(c, volumes || c.Remove); err != nil {
+			return false, fmt.Errorf("remove container %s: %w", name, err)
+		}
+	}
 	if c != nil && d.leases != nil && c.Image != "" {
 		if err := d.leases.Release(c.ID); err != nil {
 			return false, fmt.Errorf("remove container %s: %w", name, err)
@@ -432,9 +437,6 @@ func (d *Dir) discard(name string, c *Container) (moved bool, err error) {
 	}
 	if err != nil {
 		return false, fmt.Errorf("remove container %s: %w", name, err)
-	}
-	if c != nil && len(c.Volumes) > 0 {
-		return true, d.dropUnnamed(c, c.Remove)
 	}
 	return true, nil
 }

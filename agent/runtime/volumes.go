@@ -65,24 +65,36 @@ func (d *Dir) RemoveVolume(name string) error {
 	if err != nil {
 		return err
 	}
-	err = d.dropVolume(name)
+	c, err := d.holder(name, "")
+	switch {
+	case err != nil:
+	case c != nil:
+		err = fmt.Errorf("%s: container %s has it; remove that first: nsrun rm %s", name, c.Name, c.Name)
+	default:
+		err = d.dropVolume(name)
+	}
 	unlock()
 	return errors.Join(err, d.emptyTrash())
 }
 
-// dropVolume moves a volume to the trash unless a container has it. The lock is
-// held.
-func (d *Dir) dropVolume(name string) error {
+// holder returns a container that has a volume, nil if there is none; the one
+// whose id is but doesn't count. The lock is held.
+func (d *Dir) holder(name, but string) (*Container, error) {
 	all, err := d.List()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, c := range all {
-		if slices.ContainsFunc(c.Volumes, func(v Volume) bool { return v.Name == name }) {
-			return fmt.Errorf("%s: container %s has it; remove that first: nsrun rm %s", name, c.Name, c.Name)
+		if c.ID != but && slices.ContainsFunc(c.Volumes, func(v Volume) bool { return v.Name == name }) {
+			return c, nil
 		}
 	}
-	err = unix.Rename(d.volume(name), filepath.Join(d.data, "trash", "volume."+name+"."+NewID()[:12]))
+	return nil, nil
+}
+
+// dropVolume moves a volume to the trash. The lock is held.
+func (d *Dir) dropVolume(name string) error {
+	err := unix.Rename(d.volume(name), filepath.Join(d.data, "trash", "volume."+name+"."+NewID()[:12]))
 	if errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("%s: %w", name, ErrNoVolume)
 	}
@@ -97,21 +109,31 @@ func Anonymous(name string) bool {
 	return len(name) == idLength && strings.Trim(name, "0123456789abcdef") == ""
 }
 
-// dropUnnamed deletes the volumes of a container that is no more which nobody
-// gave a name: with all, every one; else those its image asked for. What another
+// dropUnnamed deletes the volumes that were made for a container which is about
+// to go: with all, every one; else those its image asked for. What another
 // container has stays. The lock is held.
 func (d *Dir) dropUnnamed(c *Container, all bool) error {
 	for _, v := range c.Volumes {
-		if !Anonymous(v.Name) || !all && !v.OfImage {
+		if !v.Made || !all && !v.OfImage {
 			continue
 		}
-		users, err := d.Volumes()
-		if err != nil {
+		other, err := d.holder(v.Name, c.ID)
+		if err == nil && other == nil {
+			err = d.dropVolume(v.Name)
+		}
+		if err != nil && !errors.Is(err, ErrNoVolume) {
 			return err
 		}
-		at := slices.IndexFunc(users, func(n NamedVolume) bool { return n.Name == v.Name })
-		if at >= 0 && len(users[at].Users) == 0 {
-			if err := d.dropVolume(v.Name); err != nil {
+	}
+	return nil
+}
+
+// makeUnnamed makes the volumes that are a container's own. Its record names them
+// by then: whatever happens to us, whoever removes the container removes them.
+func (d *Dir) makeUnnamed(volumes []Volume) error {
+	for _, v := range volumes {
+		if v.Made {
+			if _, err := d.Volume(v.Name); err != nil {
 				return err
 			}
 		}
@@ -119,28 +141,10 @@ func (d *Dir) dropUnnamed(c *Container, all bool) error {
 	return nil
 }
 
-// RemoveAll is Remove, and deletes the container's volumes that have no name, too.
+// RemoveAll is Remove, and deletes all volumes that were made for the container.
 func (d *Dir) RemoveAll(name string) error {
-	c, err := d.Get(name)
-	if err != nil {
-		return d.Remove(name)
+	if c, err := d.Get(name); err == nil {
+		name = c.Name
 	}
-	if err := d.Remove(c.Name); err != nil {
-		return err
-	}
-	unlock, err := d.prepare()
-	if err != nil {
-		return err
-	}
-	err = d.dropUnnamed(c, true)
-	unlock()
-	return errors.Join(err, d.emptyTrash())
-}
-
-// DropVolumes takes back volumes that were made for a container which did not
-// come to be.
-func (d *Dir) DropVolumes(names []string) {
-	for _, name := range names {
-		unix.Rmdir(d.volume(name)) // what isn't empty is somebody's
-	}
+	return d.removeWith(name, true)
 }

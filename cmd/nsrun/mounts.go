@@ -39,11 +39,10 @@ func (o *runOptions) mounts(dir *runtime.Dir) error {
 			continue
 		}
 		if v.Name == "" {
-			v.Name = runtime.NewID()
-			o.fresh = append(o.fresh, v.Name)
+			v.Name, v.Made = runtime.NewID(), true
 		}
 		v.Source = dir.VolumeDir(v.Name)
-		if !o.explain {
+		if !o.explain && !v.Made {
 			if _, err := dir.Volume(v.Name); err != nil {
 				return err
 			}

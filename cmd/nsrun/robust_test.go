@@ -78,7 +78,7 @@ func (m *manager) nothingLeft(marker string) {
 	var left []string
 	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		left = nil
-		for _, sub := range []string{"containers", "making", "trash", "run/live", "run/ids", "images/leases", "images/tmp"} {
+		for _, sub := range []string{"containers", "making", "trash", "run/live", "run/ids", "images/leases", "images/tmp", "volumes"} {
 			found, _ := filepath.Glob(filepath.Join(m.dir, "state", sub, "*"))
 			left = append(left, found...)
 		}
@@ -184,7 +184,7 @@ func TestB04_KilledAtAnyMoment(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, seed))
 			marker := fmt.Sprintf("sleep 0.00%d", os.Getpid()) // nobody else's
 			run := func(command ...string) []string {
-				args := []string{"run", "--name", "web", "--rm", strings.ReplaceAll(mode.root, "ROOT", filepath.Join(m.dir, "root"))}
+				args := []string{"run", "--name", "web", "--rm", "-v", "/unnamed", strings.ReplaceAll(mode.root, "ROOT", filepath.Join(m.dir, "root"))}
 				return append(args, command...)
 			}
 			env := []string{mode.env}

@@ -45,7 +45,6 @@ type runOptions struct {
 	quiet         bool
 
 	volumesOfImage map[string]struct{}
-	fresh          []string // volumes made for this container, by names made up
 	notes          []string // for whoever wrote the flags
 }
 
@@ -151,7 +150,6 @@ func (a *app) run(args []string) error {
 	a.chooseNetwork(o)
 	code, err := a.start(o, img, rest)
 	if err != nil {
-		a.dir.DropVolumes(o.fresh)
 		return err
 	}
 	if code != 0 {
