@@ -163,12 +163,20 @@ func (p *program) listUnits(cmd *cobra.Command, patterns []string) (api.Units, e
 	if err != nil {
 		return api.Units{}, fmt.Errorf("%s: %w", cmd.Name(), err)
 	}
+	p.heed(list.Notice)
 	for _, u := range list.Units {
 		if u.Broken != "" {
 			p.note("clusterctl: warning: %s is broken: %s", u.Name, u.Broken)
 		}
 	}
 	return list, nil
+}
+
+// heed passes on what the control machine wants operators to know.
+func (p *program) heed(notice string) {
+	if notice != "" {
+		p.note("clusterctl: warning: %s", notice)
+	}
 }
 
 // age reports a list that was answered from a copy: exit code 7, since it may
@@ -319,6 +327,7 @@ func newListMachines(p *program) *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("list-machines: %w", err)
 		}
+		p.heed(list.Notice)
 		machines := append([]api.Machine{}, list.Machines...)
 		slices.SortFunc(machines, func(a, b api.Machine) int { return cmp.Compare(a.ID, b.ID) })
 		if err := printList(p.stdout, flags, machineColumns, machines, machines); err != nil {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,6 +56,7 @@ func TestScripts(t *testing.T) {
 			"pending":  pend,
 			"forget":   forget,
 			"breakoff": breakoff,
+			"notice":   notice,
 		},
 	})
 }
@@ -83,6 +85,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 type cluster struct {
 	dir, socket string
 	store       *mem.Store
+	notice      atomic.Value // a string: what operators are to know
 	stop        func()
 }
 
@@ -98,7 +101,7 @@ func newCluster() (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := server.SetControl(&api.Control{Store: c.store, Copy: mirror}); err != nil {
+	if err := server.SetControl(&api.Control{Store: c.store, Copy: mirror, Notice: func() string { s, _ := c.notice.Load().(string); return s }}); err != nil {
 		return nil, err
 	}
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: c.socket, Net: "unix"})
@@ -191,6 +194,11 @@ func (c *cluster) unit(ts *testscript.TestScript, name unit.Name, target registr
 		}
 		stop()
 	}
+}
+
+// notice TEXT has control machines tell operators something.
+func notice(ts *testscript.TestScript, _ bool, args []string) {
+	clusterOf(ts).notice.Store(strings.Join(args, " "))
 }
 
 func clusterOf(ts *testscript.TestScript) *cluster { return ts.Value("cluster").(*cluster) }

@@ -39,6 +39,7 @@ type Config struct {
 	OperatorKey   string            //
 	NsrunPath     string            // the nsrun that drop-ins name
 	BrakeFraction float64           // share of missing machines past which nothing moves
+	EtcdQuotaMiB  int               // how large the embedded etcd may get before it takes no changes
 	EtcdEndpoints []string          // host:port of an outside etcd; empty: it is embedded
 	EtcdCA        string            // CA of the outside etcd's certificates
 	EtcdCert      string            // certificate to show it
@@ -56,6 +57,7 @@ func defaults() Config {
 		Grace: 30 * time.Second, AwayLimit: 15 * time.Minute,
 		OperatorCert: "/etc/clusterd/operator.crt", OperatorKey: "/etc/clusterd/operator.key",
 		NsrunPath: "/usr/bin/nsrun", BrakeFraction: 0.5, KeyPrefix: etcd.DefaultPrefix,
+		EtcdQuotaMiB: etcd.DefaultQuotaBytes >> 20,
 	}
 }
 
@@ -125,6 +127,16 @@ func settings() []setting {
 		text("OperatorCert", "certificate with which operators' calls are forwarded from a machine that is no control machine", func(c *Config) *string { return &c.OperatorCert }, absolute),
 		text("OperatorKey", "key of OperatorCert", func(c *Config) *string { return &c.OperatorKey }, absolute),
 		text("NsrunPath", "nsrun as drop-ins of units call it", func(c *Config) *string { return &c.NsrunPath }, absolute),
+		{
+			key: "EtcdQuotaMiB", help: "MiB up to which the embedded etcd may grow, 16 to 16384; the same on all control machines",
+			set: func(c *Config, v string) (err error) {
+				if c.EtcdQuotaMiB, err = strconv.Atoi(v); err != nil || c.EtcdQuotaMiB < 16 || c.EtcdQuotaMiB > 16384 {
+					return fmt.Errorf("%q is no number from 16 to 16384", v)
+				}
+				return nil
+			},
+			get: func(c *Config) string { return strconv.Itoa(c.EtcdQuotaMiB) },
+		},
 		{
 			key: "EtcdEndpoints", help: "host:port of each member of an outside etcd, for control machines; empty: etcd is embedded",
 			set: func(c *Config, v string) error {

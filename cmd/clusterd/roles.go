@@ -220,6 +220,7 @@ func (d *daemon) control(ctx context.Context, member *etcd.Member) error {
 	defer cancel(nil)
 	c := d.newController(member.Connection(), cancel)
 	c.membership = member.Client()
+	c.room.Member = member
 	c.ended = member.Done()
 	c.isMember = func(ctx context.Context) (bool, error) { return d.isMember(ctx, member.ID()) }
 	err := c.run(ctx)
@@ -241,7 +242,7 @@ func (d *daemon) startMember(ctx context.Context, own *registry.Member) (*etcd.M
 		Machine: d.id.Machine, Dir: d.etcdDir(), Token: d.id.Cluster,
 		Listen: hostPort(d.id.Address, d.PeerPort), Advertise: hostPort(d.id.Address, d.PeerPort),
 		CertFile: d.pki.File(pki.PeerCertificate), KeyFile: d.pki.File(pki.PeerKey), CAFile: d.pki.File(pki.PeerCACertificate),
-		InitialCluster: own.GetInitialCluster(), Log: d.log,
+		InitialCluster: own.GetInitialCluster(), QuotaBytes: int64(d.EtcdQuotaMiB) << 20, Log: d.log,
 	})
 }
 
@@ -253,12 +254,14 @@ type controller struct {
 	membership clientv3.Cluster // nil with an outside etcd
 	ended      <-chan struct{}  // closed when the etcd member ended by itself; nil with an outside etcd
 	stop       context.CancelCauseFunc
+	room       *etcd.Keeper
 
 	isMember func(context.Context) (bool, error) // what the other control machines say; nil with an outside etcd
 }
 
 func (d *daemon) newController(conn *etcd.Connection, stop context.CancelCauseFunc) *controller {
-	return &controller{daemon: d, conn: conn, store: etcd.NewStore(conn, d.id.KeyPrefix), stop: stop}
+	room := &etcd.Keeper{Connection: conn, Log: d.log}
+	return &controller{daemon: d, conn: conn, store: etcd.NewStore(conn, d.id.KeyPrefix), room: room, stop: stop}
 }
 
 // run works until ctx ends. The agent ends first, so that its last words can be
@@ -288,6 +291,7 @@ func (c *controller) run(ctx context.Context) error {
 	defer c.engine.Store(nil)
 	var servers, side sync.WaitGroup
 	servers.Go(func() { _ = copied.Run(serving) })
+	servers.Go(func() { c.room.Run(serving) })
 	servers.Go(func() { c.fail(c.stop, "gate", c.serveGate(serving, listener, copied)) })
 	side.Go(func() { c.fail(c.stop, "engine", eng.Run(ctx)) })
 	side.Go(func() { c.tellStatus(ctx, eng, copied) })
@@ -324,6 +328,7 @@ func (c *controller) serveState(copied *registry.Copy) error {
 	return c.server.SetControl(&api.Control{
 		Store: c.store, Copy: copied, Authority: authority, PeerAuthority: peerAuthority, GossipKey: key,
 		KeyPrefix: c.id.KeyPrefix,
+		Notice:    func() string { return c.room.Space().Notice() },
 		Lost:      func(m registry.MachineID) bool { return c.gossip.State(m) == gossip.Dead },
 		Suspected: func(m registry.MachineID) bool {
 			s := c.gossip.State(m)
@@ -406,6 +411,9 @@ func (c *controller) tellStatus(ctx context.Context, e *engine.Engine, copied *r
 			status += "; etcd has no quorum: units stay as they are, nothing can be changed"
 		case e.Leading():
 			status += "; its engine leads"
+		}
+		if notice := c.room.Space().Notice(); notice != "" {
+			status += "; " + notice
 		}
 		if status != told {
 			notify(c.log, "STATUS="+status)

@@ -26,6 +26,9 @@ type Control struct {
 	// KeyPrefix is where the cluster's records lie in etcd; machines that join
 	// are told.
 	KeyPrefix string
+	// Notice is what operators should know of the registry's etcd, such as that
+	// it runs out of room; nil, or empty: nothing.
+	Notice func() string
 	// Suspected says whether gossip can't reach a machine; nil: always can.
 	Suspected func(registry.MachineID) bool
 	// Lost says whether gossip agrees that a machine without its lease is dead;
@@ -196,6 +199,13 @@ func (c *Control) recentView(ctx context.Context) (registry.View, time.Duration,
 		return view, 0, fmt.Errorf("read the registry: %w", err)
 	}
 	return c.Copy.View(), max(c.Copy.Age(), 1), nil
+}
+
+func (c *Control) notice() string {
+	if c.Notice == nil {
+		return ""
+	}
+	return c.Notice()
 }
 
 // picture draws a view.

@@ -23,7 +23,7 @@ func (s *Server) listUnits(c *Control, w http.ResponseWriter, r *http.Request) e
 	if err != nil {
 		return err
 	}
-	return answer(w, Units{Units: c.picture(view, s.Now()).units(globs), Stale: stale})
+	return answer(w, Units{Units: c.picture(view, s.Now()).units(globs), Stale: stale, Notice: c.notice()})
 }
 
 func (s *Server) getUnit(c *Control, w http.ResponseWriter, r *http.Request) error {
@@ -67,7 +67,7 @@ func (s *Server) listMachines(c *Control, w http.ResponseWriter, r *http.Request
 	if list == nil {
 		list = []Machine{}
 	}
-	return answer(w, Machines{Machines: list, Stale: stale})
+	return answer(w, Machines{Machines: list, Stale: stale, Notice: c.notice()})
 }
 
 func (s *Server) postApply(c *Control, w http.ResponseWriter, r *http.Request) error {

@@ -151,16 +151,18 @@ type VerifyFile struct {
 }
 
 // Units is a list, with the age of the copy it was answered from when the
-// registry itself did not answer.
+// registry itself did not answer, and what operators should know of the registry.
 type Units struct {
-	Units []Unit        `json:"units"`
-	Stale time.Duration `json:"staleNanoseconds,omitempty"`
+	Units  []Unit        `json:"units"`
+	Stale  time.Duration `json:"staleNanoseconds,omitempty"`
+	Notice string        `json:"notice,omitempty"`
 }
 
 // Machines is a list, as Units is.
 type Machines struct {
 	Machines []Machine     `json:"machines"`
 	Stale    time.Duration `json:"staleNanoseconds,omitempty"`
+	Notice   string        `json:"notice,omitempty"`
 }
 
 // Error is the body of every answer that is not 2xx.

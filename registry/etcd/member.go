@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ type MemberConfig struct {
 	// doesn't matter once Dir holds data.
 	InitialCluster string
 	Token          string // tells clusters apart: the cluster's id
+	QuotaBytes     int64  // how large its data may get before it takes no writes; 0: DefaultQuotaBytes
 	Log            *slog.Logger
 }
 
@@ -49,9 +51,11 @@ const (
 	heartbeat    = 100 * time.Millisecond
 	election     = time.Second
 	historyKept  = "10m"
-	quotaBytes   = 2 << 30
 	requestBytes = 1536 << 10
 )
+
+// DefaultQuotaBytes is room for several million units.
+const DefaultQuotaBytes = 2 << 30
 
 // Member is an etcd member in this process.
 type Member struct {
@@ -127,7 +131,7 @@ func (c MemberConfig) embedded() (*embed.Config, error) {
 	config.ElectionMs = uint(election.Milliseconds())
 	config.AutoCompactionMode = embed.CompactorModePeriodic
 	config.AutoCompactionRetention = historyKept
-	config.QuotaBackendBytes = quotaBytes
+	config.QuotaBackendBytes = cmp.Or(c.QuotaBytes, DefaultQuotaBytes)
 	config.MaxRequestBytes = requestBytes
 	config.EnableGRPCGateway = false
 	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(quietZap(c.Log))

@@ -229,6 +229,10 @@ func (c call) failed(what string, err error) error {
 		}
 		return fmt.Errorf("%s: %w: %s: %s; %s", what, sentinel, c.conn.where, reason(err), c.conn.fix)
 	}
+	if sentinel == registry.ErrFull {
+		return fmt.Errorf("%s: %w: etcd's quota is used up; control machines make room where there is some, "+
+			"else raise EtcdQuotaMiB= there: clusterctl list-machines tells more", what, sentinel)
+	}
 	return fmt.Errorf("%s: %w: %s", what, sentinel, reason(err))
 }
 
