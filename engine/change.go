@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -109,9 +108,12 @@ func (x *index) guarded(u *unitEntry, c change) change {
 
 // machines lists where the unit is assigned or observed, sorted.
 func (u *unitEntry) machines() []registry.MachineID {
-	ids := slices.Collect(maps.Keys(u.assigned))
-	for id := range u.observed {
-		if _, ok := u.assigned[id]; !ok {
+	ids := make([]registry.MachineID, 0, len(u.assigned)+len(u.observed))
+	for id := range u.assigned.all() {
+		ids = append(ids, id)
+	}
+	for id := range u.observed.all() {
+		if _, ok := u.assigned.get(id); !ok {
 			ids = append(ids, id)
 		}
 	}
@@ -121,7 +123,7 @@ func (u *unitEntry) machines() []registry.MachineID {
 
 // evidence says that some machine may still have the unit.
 func (u *unitEntry) evidence() bool {
-	for _, o := range u.observed {
+	for _, o := range u.observed.all() {
 		if o.Observed != nil && !o.Gone {
 			return true
 		}
@@ -137,7 +139,7 @@ func (x *index) putOn(u *unitEntry, id registry.MachineID, c *change) {
 		Global:       x.cluster.Unit(u.name).Options.Global,
 		AllowUnknown: u.rec.AllowUnknown, VerifiedBy: u.rec.VerifiedBy,
 	}
-	has := u.assigned[id]
+	has := u.assigned.at(id)
 	if has.Assignment != nil && proto.Equal(has.Assignment, want) {
 		return
 	}
@@ -157,7 +159,7 @@ func (x *index) putOn(u *unitEntry, id registry.MachineID, c *change) {
 // assignment is taken away, on condition that it is still down. Should it come
 // back with u running, that copy is unclaimed.
 func (x *index) takeOff(u *unitEntry, id registry.MachineID, c *change) {
-	has, m := u.assigned[id], x.machine(id)
+	has, m := u.assigned.at(id), x.machine(id)
 	c.machine = cmp.Or(c.machine, id)
 	if c.note = "unit taken off"; len(c.ops) > 0 {
 		c.note = "unit moved"
@@ -184,8 +186,8 @@ func (x *index) gone(u *unitEntry) *registry.Assignment {
 // cleanUp returns what has to be written about what is left of u on a machine
 // where it is not to be.
 func (x *index) cleanUp(u *unitEntry, id registry.MachineID, d placement.Decision) change {
-	a, assigned := u.assigned[id]
-	o, observed := u.observed[id]
+	a, assigned := u.assigned.get(id)
+	o, observed := u.observed.get(id)
 	m := x.machine(id)
 	c := change{machine: id}
 	if slices.Contains(d.On, id) || slices.Contains(d.Off, id) {
@@ -244,7 +246,7 @@ func (x *index) unneeded(u *unitEntry, id registry.MachineID, d placement.Decisi
 
 // confirmed says whether a machine has done what it was assigned about u.
 func (x *index) confirmed(u *unitEntry, id registry.MachineID) bool {
-	a, o := u.assigned[id], u.observed[id]
+	a, o := u.assigned.at(id), u.observed.at(id)
 	if a.Assignment == nil || !x.counts(id, o) || o.Generation < a.Generation || o.Reason != "" || o.File != a.File {
 		return false
 	}

@@ -24,13 +24,14 @@ func (x *index) decide(now time.Time) []change {
 		x.limit.refill(now)
 	}
 	decidable = slices.DeleteFunc(decidable, x.postpone)
-	decided := map[unit.Name]placement.Decision{}
-	for _, d := range x.cluster.Plan(decidable) {
+	decisions := x.cluster.Plan(decidable)
+	decided := make(map[unit.Name]*placement.Decision, len(decisions))
+	for i := range decisions {
+		d := &decisions[i]
 		decided[d.Unit] = d
 		x.dirty[d.Unit] = true
-		u := x.cluster.Unit(d.Unit)
-		setMember(x.unplaced, d.Unit, u.Wanted && (len(d.On) == 0 || len(d.Refusals) > 0))
-		x.keep(d)
+		setMember(x.unplaced, d.Unit, (len(d.On) == 0 || len(d.Refusals) > 0) && x.cluster.Unit(d.Unit).Wanted)
+		x.keep(*d)
 	}
 	var changes []change
 	later := map[unit.Name]bool{}
@@ -39,12 +40,15 @@ func (x *index) decide(now time.Time) []change {
 		if u == nil {
 			continue
 		}
-		d, ok := decided[name]
-		if !ok && u.trouble == "" && u.rec != nil {
+		d := decided[name]
+		if d == nil && u.trouble == "" && u.rec != nil {
 			later[name] = true // the limit keeps it where it is
 			continue
 		}
-		changes = append(changes, x.changesOf(u, d)...)
+		if d == nil {
+			d = &placement.Decision{}
+		}
+		changes = append(changes, x.changesOf(u, *d)...)
 	}
 	x.dirty = later
 	x.sweepOn()
@@ -54,7 +58,8 @@ func (x *index) decide(now time.Time) []change {
 // syncDirty brings the placement index up to the dirty units' records, and
 // those that this concerns in turn. It returns the ones placement can decide.
 func (x *index) syncDirty() []unit.Name {
-	synced := map[unit.Name]bool{}
+	synced := make(map[unit.Name]bool, len(x.dirty))
+	var decidable []unit.Name
 	for {
 		var todo []unit.Name
 		for name := range x.dirty {
@@ -72,13 +77,13 @@ func (x *index) syncDirty() []unit.Name {
 				x.syncUnit(name)
 			}
 		}
+		decidable = append(decidable, todo...)
 	}
-	var decidable []unit.Name
-	for _, name := range slices.Sorted(maps.Keys(synced)) {
-		if u := x.units[name]; u != nil && u.rec != nil && u.trouble == "" {
-			decidable = append(decidable, name)
-		}
-	}
+	decidable = slices.DeleteFunc(decidable, func(name unit.Name) bool {
+		u := x.units[name]
+		return u == nil || u.rec == nil || u.trouble != ""
+	})
+	slices.Sort(decidable) // mostly it is
 	return decidable
 }
 

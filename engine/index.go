@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -53,8 +54,8 @@ type unitEntry struct {
 	name     unit.Name
 	rec      *registry.Unit // nil when there is none, or it isn't readable
 	modified registry.Revision
-	assigned map[registry.MachineID]assignment
-	observed map[registry.MachineID]observation
+	assigned perMachine[assignment]
+	observed perMachine[observation]
 	pending  *registry.Pending
 	pended   registry.Revision // the pending record's modification; 0 none
 	trouble  string            // why its wanted state can't be decided
@@ -97,6 +98,11 @@ type fileEntry struct {
 	runs     *unit.File // what systemd gets of it: its limits and ports count
 	err      error
 	refs     int
+	// same is what the file asks for each instance of the template sameOf, once
+	// that is known; specific says that it may differ, as it has specifiers.
+	same     *asks
+	sameOf   unit.Name
+	specific bool
 }
 
 // identity is the cluster the registry belongs to.
@@ -130,7 +136,7 @@ func newIndex(log *slog.Logger, timing Timing, gossip Gossip) *index {
 func (x *index) unit(name unit.Name) *unitEntry {
 	u := x.units[name]
 	if u == nil {
-		u = &unitEntry{name: name, assigned: map[registry.MachineID]assignment{}, observed: map[registry.MachineID]observation{}}
+		u = &unitEntry{name: name}
 		x.units[name] = u
 	}
 	x.dirty[name] = true
@@ -282,7 +288,7 @@ func (x *index) useOf(h unit.Hash, f *fileEntry) {
 
 func (x *index) applyFile(h unit.Hash, e registry.Event, now time.Time) {
 	f := x.file(h)
-	f.modified, f.src, f.parsed, f.runs, f.err = modified(e), e.Value, nil, nil, nil
+	f.modified, f.src, f.parsed, f.runs, f.err, f.same = modified(e), e.Value, nil, nil, nil, nil
 	delete(x.unused, h) // written again: its time starts anew
 	x.useOf(h, f)
 	for name := range x.lacking[h] {
@@ -292,31 +298,31 @@ func (x *index) applyFile(h unit.Hash, e registry.Event, now time.Time) {
 }
 
 func (x *index) applyAssignment(m *machineEntry, u *unitEntry, e registry.Event) {
-	old, had := u.assigned[m.id]
+	old, had := u.assigned.get(m.id)
 	if had {
 		x.refer(unit.Hash(old.GetFile()), -1)
 		m.forget(u.name)
 	}
 	if e.Deleted {
-		delete(u.assigned, m.id)
+		u.assigned.remove(m.id)
 		return
 	}
 	a := assignment{read[registry.Assignment](x, e), e.Created, e.Modified}
-	u.assigned[m.id] = a
+	u.assigned.set(m.id, a)
 	m.units[u.name]++
 	x.refer(unit.Hash(a.GetFile()), 1)
 }
 
 func (x *index) applyObserved(m *machineEntry, u *unitEntry, e registry.Event) {
-	if _, had := u.observed[m.id]; had {
+	if _, had := u.observed.get(m.id); had {
 		m.forget(u.name)
 	}
 	if e.Deleted {
-		delete(u.observed, m.id)
+		u.observed.remove(m.id)
 		return
 	}
 	o := observation{read[registry.Observed](x, e), e.Modified}
-	u.observed[m.id] = o
+	u.observed.set(m.id, o)
 	m.units[u.name]++
 	x.noteRefusal(m, u, o)
 }
@@ -342,6 +348,11 @@ func (x *index) asks(u *unitEntry, before placement.Unit) (asks, error) {
 	if f.err != nil {
 		return asks{}, f.err
 	}
+	template, instance := u.name.Template()
+	if instance && f.same != nil && f.sameOf == template {
+		u.asked = h
+		return *f.same, nil
+	}
 	options, err := f.parsed.Options(u.name)
 	if err != nil {
 		return asks{}, err
@@ -351,7 +362,11 @@ func (x *index) asks(u *unitEntry, before placement.Unit) (asks, error) {
 		return asks{}, err
 	}
 	u.asked = h
-	return asks{options, needs, f.runs.Ports(u.name)}, nil
+	a := asks{options, needs, f.runs.Ports(u.name)}
+	if instance && !f.specific {
+		f.same, f.sameOf = &a, template
+	}
+	return a, nil
 }
 
 // parse parses a file, and renders it if need be. One that can't be rendered
@@ -362,6 +377,7 @@ func (f *fileEntry) parse(name unit.Name) {
 	if loaded, err := container.Load(name, f.src); err == nil {
 		f.runs = loaded.File
 	}
+	f.specific = bytes.ContainsRune(f.src, '%')
 	f.src = nil
 }
 
@@ -379,11 +395,11 @@ func (x *index) syncUnit(name unit.Name) {
 		x.cluster.SetUnit(after)
 	}
 	for id := range was {
-		if _, ok := u.assigned[id]; !ok {
+		if _, ok := u.assigned.get(id); !ok {
 			x.cluster.Take(id, name)
 		}
 	}
-	for id, a := range u.assigned {
+	for id, a := range u.assigned.all() {
 		x.cluster.Put(id, name, placement.Place{Since: a.created, Leaving: a.GetTarget() == registry.Target_GONE})
 	}
 	x.syncTaken(u)
@@ -439,7 +455,7 @@ func (x *index) understand(u *unitEntry, before placement.Unit) placement.Unit {
 	}
 	to.Options, to.Needs, to.Ports, to.Wanted = asks.options, asks.needs, asks.ports, true
 	to.Systemd, to.Unfit = int(u.rec.NeedsSystemd), u.unfitNow()
-	for _, a := range u.assigned {
+	for _, a := range u.assigned.all() {
 		if a.Assignment != nil && a.Target != registry.Target_GONE && a.File != u.rec.File {
 			to.Changed = true
 		}
@@ -450,8 +466,8 @@ func (x *index) understand(u *unitEntry, before placement.Unit) placement.Unit {
 
 // active says whether a unit does what it is to where it is placed.
 func (x *index) active(u *unitEntry) bool {
-	for id, a := range u.assigned {
-		o := u.observed[id]
+	for id, a := range u.assigned.all() {
+		o := u.observed.at(id)
 		if a.GetTarget() == registry.Target_LAUNCHED && x.counts(id, o) && o.Generation >= a.Generation &&
 			(o.Active == "active" || o.Active == "reloading" || o.Active == "refreshing") {
 			return true
@@ -464,14 +480,14 @@ func (x *index) active(u *unitEntry) bool {
 // the one that has run it longest first.
 func (x *index) runningUnclaimed(u *unitEntry) []registry.MachineID {
 	var found []registry.MachineID
-	for id, o := range u.observed {
-		_, assigned := u.assigned[id]
+	for id, o := range u.observed.all() {
+		_, assigned := u.assigned.get(id)
 		if !assigned && x.counts(id, o) && (o.Active == "active" || o.Active == "activating" || o.Active == "reloading") {
 			found = append(found, id)
 		}
 	}
 	slices.SortFunc(found, func(a, b registry.MachineID) int {
-		older := u.observed[a].MainStartUnixUs - u.observed[b].MainStartUnixUs
+		older := u.observed.at(a).MainStartUnixUs - u.observed.at(b).MainStartUnixUs
 		switch {
 		case older < 0:
 			return -1

@@ -15,7 +15,7 @@ type refusal struct {
 // was assigned; not by what it says of the unit while that is leaving.
 func (x *index) noteRefusal(m *machineEntry, u *unitEntry, o observation) {
 	rule, detail, _ := registry.CutRefusal(o.GetReason())
-	a := u.assigned[m.id]
+	a := u.assigned.at(m.id)
 	switch {
 	case rule == registry.RuleUnfit:
 		if u.unfit == nil {
