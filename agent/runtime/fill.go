@@ -22,18 +22,21 @@ type filler struct {
 	base  uint32 // what the container's id 0 is outside; its ids are put back by that
 	count uint32 // how many ids it has; 0: ids are the same in and out
 
-	place func(scratch, volume string) error // makes the copy the content of the volume
+	volumes placer
 }
 
 // fillVolume copies what the container's root has at target into a volume, when
 // that is empty, as docker does with named volumes: the image's files, and whom
-// they and the directory belong to. It appears in the volume in one piece, but see
-// placer; scratch is where it is put together, on the same file system. When the
+// they and the directory belong to. All is there when it returns, whoever copied
+// it; see placer. scratch is where it is put together, on the same file system. When the
 // root has nothing there, or another start is faster, nothing happens.
 func (f filler) fillVolume(root int, target, volume, scratch string) error {
 	empty, err := isEmpty(volume)
-	if err != nil || !empty {
+	if err != nil {
 		return err
+	}
+	if !empty {
+		return f.volumes.settle(volume)
 	}
 	from, err := unix.Openat2(root, strings.TrimPrefix(filepath.Clean(target), "/"), &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
@@ -61,7 +64,7 @@ func (f filler) fillVolume(root int, target, volume, scratch string) error {
 	if err := f.dir(from, to, 0); err != nil {
 		return errors.Join(err, os.RemoveAll(scratch))
 	}
-	if err = f.place(scratch, volume); errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
+	if err = f.volumes.place(scratch, volume); errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
 		err = nil
 	} else if err == nil {
 		return nil
@@ -69,48 +72,77 @@ func (f filler) fillVolume(root int, target, volume, scratch string) error {
 	return errors.Join(err, os.RemoveAll(scratch))
 }
 
-// placer returns how a copy becomes the content of a volume, for the container
-// with an id. It takes the volume's place, whole or not at all, unless another
-// container has that mounted: what that one wrote from then on would be lost. Then
-// the files go there one by one. Who is about to mount it has its record already.
-func (d *Dir) placer(id string) func(scratch, volume string) error {
-	return func(scratch, volume string) error {
-		unlock, err := d.prepare()
-		if err != nil {
-			return err
-		}
-		defer unlock()
-		all, err := d.List()
-		if err != nil {
-			return err
-		}
-		bound := func(v Volume) bool { return v.Source == volume }
-		for _, c := range all {
-			if c.ID != id && c.Live != nil && slices.ContainsFunc(c.Volumes, bound) {
-				return moveInto(scratch, volume)
-			}
-		}
-		return unix.Rename(scratch, volume)
-	}
+// placer makes a copy the content of a volume, for the container with an id. The
+// copy takes the volume's place, whole or not at all, unless another container
+// has that mounted: what that one wrote from then on would be lost. Then the files
+// go there one by one, under the lock, and until all are there the copy has a name
+// by which whoever comes next sees that: they wait, or finish it, if we are killed.
+type placer struct {
+	dir *Dir
+	id  string
 }
 
-// moveInto moves what is in a directory to another one that is empty, and makes
-// that like the first.
-func moveInto(from, to string) error {
-	switch empty, err := isEmpty(to); {
-	case err != nil:
-		return err
-	case !empty:
-		return unix.ENOTEMPTY
-	}
-	entries, err := os.ReadDir(from)
+// filling is what the copy is called that goes to a volume file by file. No volume
+// is called so.
+func filling(volume string) string {
+	return filepath.Join(filepath.Dir(volume), ".filling."+filepath.Base(volume))
+}
+
+// place is the placing itself. A volume that is no longer empty is ENOTEMPTY. Who
+// is about to mount it has its record already.
+func (p placer) place(scratch, volume string) error {
+	unlock, err := p.dir.prepare()
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
-			return err
+	defer unlock()
+	if err := moveInto(filling(volume), volume); err != nil {
+		return err
+	}
+	all, err := p.dir.List()
+	if err != nil {
+		return err
+	}
+	bound := func(v Volume) bool { return v.Source == volume }
+	for _, c := range all {
+		if c.ID != p.id && c.Live != nil && slices.ContainsFunc(c.Volumes, bound) {
+			switch empty, err := isEmpty(volume); {
+			case err != nil:
+				return err
+			case !empty:
+				return unix.ENOTEMPTY
+			}
+			if err := unix.Rename(scratch, filling(volume)); err != nil {
+				return err
+			}
+			return moveInto(filling(volume), volume)
 		}
+	}
+	return unix.Rename(scratch, volume)
+}
+
+// settle is for a volume that isn't empty: it returns once nobody is filling it.
+func (p placer) settle(volume string) error {
+	if unix.Access(filling(volume), unix.F_OK) != nil {
+		return nil // it is there before the first of its files is in the volume
+	}
+	unlock, err := p.dir.prepare()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return moveInto(filling(volume), volume)
+}
+
+// moveInto makes a directory like another one and moves what is in that there, if
+// there is such a one. What somebody has made there stays.
+func moveInto(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(from, &st); err != nil {
@@ -121,7 +153,16 @@ func moveInto(from, to string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return errors.Join(filler{}.like(fd, &st), os.Remove(from))
+	if err := (filler{}).like(fd, &st); err != nil { // before there is something to keep from others
+		return err
+	}
+	for _, e := range entries {
+		err := unix.Renameat2(unix.AT_FDCWD, filepath.Join(from, e.Name()), fd, e.Name(), unix.RENAME_NOREPLACE)
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("move %s: %w", e.Name(), err)
+		}
+	}
+	return errors.Join(filler{}.like(fd, &st), os.RemoveAll(from)) // the time is another by now
 }
 
 func isEmpty(dir string) (bool, error) {

@@ -298,7 +298,7 @@ func (l *launch) do(step Step) error {
 }
 
 func (l *launch) fill(step makeTree) error {
-	f := filler{place: l.dir.placer(l.plan.Spec.ID)}
+	f := filler{volumes: placer{l.dir, l.plan.Spec.ID}}
 	if step.Mapped {
 		f.base, f.count = l.ids, idsPerContainer
 	}

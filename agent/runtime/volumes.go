@@ -98,6 +98,9 @@ func (d *Dir) dropVolume(name string) error {
 	if errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("%s: %w", name, ErrNoVolume)
 	}
+	if err == nil {
+		err = os.RemoveAll(filling(d.volume(name))) // of a start that was killed
+	}
 	if err != nil {
 		return fmt.Errorf("remove volume %s: %w", name, err)
 	}
