@@ -127,6 +127,21 @@ func (c *cluster) changedMetadataMoves() {
 	if on := c.active("ops-rack.service")["ops-rack.service"].Hostname; on != "m2" {
 		c.Errorf("it left m2 for %s, where it fits no better", on)
 	}
+	const says = "Unit ops-rack.service would move from m2 to m3\n"
+	for _, change := range [][]string{{"set", "m2", "rack=8"}, {"unset", "m2", "rack"}, {"reset", "m2", "rack"}, {"drain", "m2"}, {"remove", "m2"}} {
+		if out := c.ctl(append(append([]string{"machine"}, change...), "--dry-run")...); out != says {
+			c.Errorf("machine %v --dry-run: got %q, want %q", change, out, says)
+		}
+	}
+	if out := c.ctl("machine", "set", "m1", "rack=9", "--dry-run"); out != "No unit would move\n" {
+		c.Errorf("a change that moves nothing: %q", out)
+	}
+	if out := c.ctl("machine", "unset", "rack=7", "rack", "--dry-run"); !strings.HasPrefix(out, "Unit ops-rack.service would be stopped on m2: no machine fits: lacks rack=7") {
+		c.Errorf("a change that leaves no place: %q", out)
+	}
+	if on := c.active("ops-rack.service")["ops-rack.service"].Hostname; on != "m2" {
+		c.Errorf("a dry run moved it to %s", on)
+	}
 	c.ctl("machine", "set", "m2", "rack=8")
 	c.eventually("it is active on m3 alone", soon, func() (string, bool) {
 		units := c.units("ops-rack.service")

@@ -30,7 +30,14 @@ began stays in force whatever becomes of clusterctl; restore ends it.` + machine
 	}
 	deadline := cmd.Flags().Duration("deadline", 0, "how long to wait, such as 10m, also for units that can't leave; 0 is as long as it is of use")
 	noBlock := cmd.Flags().Bool("no-block", false, "don't wait until the units have left")
+	dry := addDryRun(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *dry {
+			yes := true
+			return p.foresee(cmd, args, func(machines []api.Machine) api.Scenario {
+				return withSettings(machines, api.SettingsChange{Drain: &yes})
+			})
+		}
 		if *deadline < 0 {
 			return usageError("machine drain: --deadline %v is less than nothing; give a time such as 10m", *deadline)
 		}

@@ -133,7 +133,8 @@ same: what runs there goes on running while it is started elsewhere, so turn the
 		Args:    machineArgs,
 	}
 	force := cmd.Flags().Bool("force", false, "remove one that is alive, too")
-	cmd.RunE = p.eachMachine(func(ctx context.Context, client *api.Client, m api.Machine) error {
+	dry := addDryRun(cmd)
+	do := p.eachMachine(func(ctx context.Context, client *api.Client, m api.Machine) error {
 		had, err := client.MachineUnits(ctx, m.ID)
 		if err != nil {
 			return err
@@ -148,6 +149,7 @@ same: what runs there goes on running while it is started elsewhere, so turn the
 		}
 		return nil
 	})
+	cmd.RunE = p.orForesee(dry, lost, do)
 	return cmd
 }
 
@@ -164,7 +166,8 @@ A machine that comes back is as good as before.` + machineLong,
 		Example: "  clusterctl machine confirm-dead m3 m4",
 		Args:    machineArgs,
 	}
-	cmd.RunE = p.eachMachine(func(ctx context.Context, client *api.Client, m api.Machine) error {
+	dry := addDryRun(cmd)
+	do := p.eachMachine(func(ctx context.Context, client *api.Client, m api.Machine) error {
 		had, err := client.MachineUnits(ctx, m.ID)
 		if err != nil {
 			return err
@@ -181,6 +184,7 @@ A machine that comes back is as good as before.` + machineLong,
 		}
 		return nil
 	})
+	cmd.RunE = p.orForesee(dry, lost, do)
 	return cmd
 }
 

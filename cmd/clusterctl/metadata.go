@@ -136,10 +136,14 @@ func newMetadata(p *program, cmd *cobra.Command, change func(words []string) (ap
 		}
 		return nil
 	}
+	dry := addDryRun(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		to, err := change(args[1:])
 		if err != nil {
 			return err
+		}
+		if *dry {
+			return p.foresee(cmd, args[:1], func(machines []api.Machine) api.Scenario { return withSettings(machines, to) })
 		}
 		return p.eachMachine(func(ctx context.Context, client *api.Client, m api.Machine) error {
 			for _, key := range append(slices.Clone(to.Unset), to.Reset...) {

@@ -104,6 +104,34 @@ func TestJudgeLeaving(t *testing.T) {
 	}
 }
 
+func TestProspectLines(t *testing.T) {
+	const m3 = registry.MachineID("33333333222233334444555566667777")
+	prospect := api.Prospect{
+		Moves: []api.Move{
+			{Unit: "a.service", From: []registry.MachineID{m1}, To: []registry.MachineID{m2}},
+			{Unit: "b.service", From: []registry.MachineID{m1}},
+			{Unit: "c.service", To: []registry.MachineID{m2}},
+			{Unit: "d.service", From: []registry.MachineID{m1}},
+			{Unit: "g.service", From: []registry.MachineID{m1, m2}, To: []registry.MachineID{m2, m3}},
+		},
+		Pending: []api.WouldDefer{
+			{Unit: "b.service", Text: "no machine fits: lacks rack=7 (m2)"},
+			{Unit: "e.service", Text: "no machine fits: is cordoned (m2)"},
+			{Unit: "f.service", Text: "as ever", Before: true},
+		},
+	}
+	want := `Unit a.service would move from m1 to m2
+Unit c.service would be placed on m2
+Unit g.service would leave m1
+Unit g.service would come to 33333333...
+Unit b.service would be stopped on m1: no machine fits: lacks rack=7 (m2)
+Unit e.service would not find another place: no machine fits: is cordoned (m2)
+Unit d.service would be stopped on m1`
+	if got := strings.Join(prospectLines(prospect, []api.Machine{{ID: m1, Hostname: "m1"}, {ID: m2, Hostname: "m2"}}), "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestScaling(t *testing.T) {
 	instances := func(words string) *scaling {
 		s := &scaling{template: api.Unit{Name: "web@.service", Known: true}, numbered: map[int]api.Unit{}}

@@ -335,6 +335,7 @@ func (c *controller) serveState(copied *registry.Copy) error {
 			return s == gossip.Suspect || s == gossip.Dead
 		},
 		DeadAfter: c.Grace, AwayLimit: c.AwayLimit,
+		Foresee: c.foresee,
 	})
 }
 

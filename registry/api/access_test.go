@@ -99,6 +99,7 @@ func TestAuthorisationOfEveryRoleAtEveryEndpoint(t *testing.T) {
 		"POST /machines/{machine}/confirm-dead": "admin",
 		"POST /apply":                           "admin",
 		"POST /verify":                          "admin",
+		"POST /simulate":                        "admin",
 		"POST /watch":                           "admin",
 		"POST /tokens":                          "admin",
 		"POST /join":                            "self-signed foreign-admin other-cluster",

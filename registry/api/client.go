@@ -269,6 +269,11 @@ func (c *Client) MachineUnits(ctx context.Context, m registry.MachineID) (Units,
 	return call[Units](ctx, c, http.MethodGet, machinePath(m)+"/units", nil)
 }
 
+// Simulate says what would come of a scenario. It changes nothing.
+func (c *Client) Simulate(ctx context.Context, s Scenario) (Prospect, error) {
+	return call[Prospect](ctx, c, http.MethodPost, "/simulate", s)
+}
+
 // Move asks that a unit move to a machine. The answer is the unit as it was
 // before, with the Revision of the wish: see Unit.Wish for what becomes of it.
 func (c *Client) Move(ctx context.Context, name unit.Name, m registry.MachineID) (Unit, error) {

@@ -41,6 +41,10 @@ type Control struct {
 	// means 15 min.
 	AwayLimit time.Duration
 
+	// Foresee says what would come of a scenario, by the engine's own rules; nil:
+	// nobody can say.
+	Foresee func(ctx context.Context, f Foreseen) (Prospect, error)
+
 	wait    time.Duration // how long a reader waits; 0 means freshWait, tests wait less
 	files   *fileCache
 	mu      sync.Mutex
@@ -55,6 +59,8 @@ const (
 	freshWait = 2 * time.Second
 	// freshAgain is how soon a registry that did not answer is asked again.
 	freshAgain = 100 * time.Millisecond
+	// foreseeWait is how long a scenario may take to be thought through.
+	foreseeWait = 30 * time.Second
 	// writeWait is how long a change waits; etcd itself gives up a little sooner.
 	writeWait = 10 * time.Second
 )
