@@ -121,8 +121,8 @@ func execWays(b *testing.B) []way {
 }
 
 // BenchmarkRuntimeParallel is the time a hundred containers take that are
-// started at once. There is no gate: each makes nine files on the disk and deletes
-// them, which an ext4 without a journal, where it finds them deleted a minute
+// started at once. There is no gate: each makes five files on the disk and deletes
+// them, most of them the kernel's for overlay, which an ext4 without a journal, where it finds them deleted a minute
 // later still, makes dearer with each (crun makes none: its root is there).
 func BenchmarkRuntimeParallel(b *testing.B) {
 	if inside(b, parallelWays) {

@@ -71,8 +71,15 @@ func (s dieWithParent) compile(b *builder, in *inputs) {
 	}
 }
 
-func (s gate) compile(b *builder, in *inputs) {
+func (s awaitIDs) compile(b *builder, in *inputs) {
 	b.call("close the far end of the gate", unix.SYS_CLOSE, in.far)
+	b.call("wait until its ids are mapped", unix.SYS_READ, in.gate, b.bytes(make([]byte, len(idsMapped))), len(idsMapped)).flags = flagNonZero | flagQuiet
+}
+
+func (s gate) compile(b *builder, in *inputs) {
+	if !s.Again {
+		b.call("close the far end of the gate", unix.SYS_CLOSE, in.far)
+	}
 	control := make([]byte, unix.CmsgSpace(4*max(1, len(s.Names))))
 	fds := make([]*int32, len(s.Names))
 	for i, name := range s.Names {

@@ -2,20 +2,25 @@
 // down again. It is what nsrun is made of.
 //
 // [Make] turns a [Spec] into a [Plan]: the steps in order, as values that can be
-// printed, compared and carried out. The steps behind the gate are compiled to
-// a table of raw system calls, and a cloned child works through that table,
+// printed, compared and carried out. The new process' steps are compiled to a
+// table of raw system calls, and a cloned child works through that table,
 // without any Go code, until execve. So there is one Go process only, and when
 // it has handed the child over to systemd there is none. The child works in its
 // parent's memory, as after vfork, but the parent goes on.
 //
 // The child waits at the gate, a socket on which the parent sends what it alone
 // can make (the root, the volumes: mounts whose ids are mapped) and what it can
-// know only then (the user's ids). End of file there means: give up.
+// know only then (the user's ids). End of file there means: give up. While the
+// parent makes these the child makes what it can itself, /proc, /sys and /dev; it
+// does so as soon as its own ids are mapped. Without root it makes all itself,
+// behind the gate.
 //
 // [Dir] keeps what must outlive a call: a record and the writable layer of each
 // container, its first process (pid and start time, never a bare pid), and the
 // id ranges in use. Nothing runs in the background to look after them; every
-// verb puts right what it finds dead.
+// verb puts right what it finds dead. A start has the next container's directory
+// ready in spare/, and makes that, while its program begins, of the directory of
+// one that ended without having written anything: see spare.go.
 //
 // # What keeps the program in
 //

@@ -428,7 +428,9 @@ func (d *Dir) sweep() error {
 	making := filepath.Join(d.data, "making")
 	entries, err := os.ReadDir(making)
 	for _, e := range entries {
-		err = errors.Join(err, removeAll(filepath.Join(making, e.Name())))
+		if !stocking(e.Name()) {
+			err = errors.Join(err, removeAll(filepath.Join(making, e.Name())))
+		}
 	}
 	err = errors.Join(err, d.sweepLeases())
 	unlock()

@@ -141,7 +141,7 @@ func (d *Dir) storeFeatures(h Host) []Feature {
 	unix.Close(fd)
 	runtime.LockOSThread() // create changes this thread's ids for a moment
 	defer runtime.UnlockOSThread()
-	fd, spent, err := overlay(makeOverlay{Layers: []string{dir + "/low"}, Mapped: true, ByPath: h.LayersByPath}, dir+"/base", dir, userns, idsFirst)
+	fd, spent, err := overlay(makeOverlay{Layers: []string{dir + "/low"}, Mapped: true, ByPath: h.LayersByPath}, dir, dir+"/base", dir, userns, idsFirst)
 	for _, s := range append(spent, fd) {
 		unix.Close(s)
 	}

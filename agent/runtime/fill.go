@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// fillName is where in a container's directory a volume's content is put together.
+const fillName = "fill"
+
 // fillDepthMax bounds how deep a directory of an image's is copied: each level
 // holds two descriptors open.
 const fillDepthMax = 200
@@ -166,16 +169,20 @@ func moveInto(from, to string) error {
 }
 
 func isEmpty(dir string) (bool, error) {
-	f, err := os.Open(dir)
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false, err
+		return false, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	defer f.Close()
-	_, err = f.Readdirnames(1)
-	if errors.Is(err, io.EOF) {
-		return true, nil
+	defer unix.Close(fd)
+	for buf := make([]byte, 1024); ; {
+		n, err := unix.ReadDirent(fd, buf)
+		if err != nil {
+			return false, &os.PathError{Op: "read", Path: dir, Err: err}
+		}
+		if _, names, _ := unix.ParseDirent(buf[:n], 1, nil); names > 0 || n == 0 {
+			return names == 0, nil
+		}
 	}
-	return false, err
 }
 
 // dir copies one directory and what is in it; it closes both.

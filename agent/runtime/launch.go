@@ -111,10 +111,8 @@ func (l *launch) tidy() {
 	for _, fd := range l.spent {
 		unix.Close(fd)
 	}
-	if l.plan.volatile() {
-		// Overlay's mark that what was written may not have reached the disk: it
-		// looks for that when it is mounted, which this one never is again.
-		dropMark(l.dir.container(l.plan.Spec.Name))
+	if _, overlay := l.plan.overlay(); overlay {
+		_ = l.dir.stock() // where it can't, the next start says why
 	}
 	if !l.replaced {
 		return
@@ -249,9 +247,12 @@ func (l *launch) do(step Step) error {
 	case awaitNetwork:
 		return l.awaitNetwork()
 	case mapIDs:
-		return l.mapIDs(step)
+		if err := l.mapIDs(step); err != nil || !step.Range {
+			return err
+		}
+		return l.tellIDs()
 	case makeOverlay:
-		fd, spent, err := overlay(step, l.dir.base(), l.dir.container(s.Name), l.mapFor(step.Mapped), l.ids)
+		fd, spent, err := overlay(step, l.dir.data, l.dir.base(), l.dir.container(s.Name), l.mapFor(step.Mapped), l.ids)
 		l.fds["root"], l.spent = fd, append(l.spent, spent...)
 		return err
 	case makeTree:
@@ -302,7 +303,7 @@ func (l *launch) fill(step makeTree) error {
 	if step.Mapped {
 		f.base, f.count = l.ids, idsPerContainer
 	}
-	return f.fillVolume(l.fds["root"], step.Fill, step.Source, l.dir.container(l.plan.Spec.Name)+"/fill")
+	return f.fillVolume(l.fds["root"], step.Fill, step.Source, l.dir.container(l.plan.Spec.Name)+"/"+fillName)
 }
 
 func (l *launch) mapFor(mapped bool) int {
@@ -405,6 +406,16 @@ func (l *launch) mapIDs(step mapIDs) error {
 	return nil
 }
 
+// idsMapped is what the parent says at the gate when the child's ids are mapped.
+const idsMapped = "ids"
+
+func (l *launch) tellIDs() error {
+	if err := unix.Sendto(l.gate, []byte(idsMapped), unix.MSG_NOSIGNAL, nil); err != nil {
+		return fmt.Errorf("map ids: the new process is gone: %w", err)
+	}
+	return nil
+}
+
 func (l *launch) lookUpUser(user string, groups []string) error {
 	ids, err := findUser(user, groups, l.readRoot, l.plan.ranged())
 	if err != nil {
@@ -442,7 +453,11 @@ func (l *launch) openGate() error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
-	if err := unix.Sendmsg(l.gate, letter, rights, nil, unix.MSG_NOSIGNAL); err != nil {
+	err := unix.Sendmsg(l.gate, letter, rights, nil, unix.MSG_NOSIGNAL)
+	if !l.plan.HandOver && errors.Is(err, unix.EPIPE) {
+		err = nil // it has said why, or was killed: its exit code tells
+	}
+	if err != nil {
 		return fmt.Errorf("open the gate: the new process is gone: %w", err)
 	}
 	l.spent = append(l.spent, fds...)

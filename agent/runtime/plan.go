@@ -39,7 +39,7 @@ type Plan struct {
 	HandOver   bool
 	Caps       capSet
 	Parent     []Step // up to the gate
-	Child      []Step // behind it
+	Child      []Step // up to the gate, and behind it
 	After      []Step // the parent's, once the gate is open
 }
 
@@ -156,12 +156,6 @@ func (p *Plan) ranged() bool {
 	})
 }
 
-// volatile reports whether the root is an overlay whose writes nobody will need.
-func (p *Plan) volatile() bool {
-	o, _ := p.overlay()
-	return o.Volatile
-}
-
 func volumeName(i int) string { return fmt.Sprintf("volume %d", i+1) }
 
 // etcFiles are written anew for each container and bound over the image's.
@@ -213,7 +207,15 @@ func (p *Plan) childSteps(host Host) {
 	if !p.HandOver {
 		add(dieWithParent{})
 	}
-	add(gate{Names: p.received()})
+	// What the parent makes for it takes a while, so it makes what it can meanwhile.
+	// Without root there is nothing to wait for.
+	waits := host.Root && p.UserNS
+	switch {
+	case waits:
+		add(awaitIDs{})
+	case !host.Root:
+		add(gate{Names: p.received()})
+	}
 	if p.UserNS {
 		add(becomeRoot{Groups: host.Root})
 	}
@@ -229,6 +231,9 @@ func (p *Plan) childSteps(host Host) {
 		p.ownTrees(add)
 	}
 	p.makeSystem(host, add)
+	if host.Root {
+		add(gate{Names: p.received(), Again: waits})
+	}
 	add(pivot{}, p.makeEtc())
 	// What the image's links may lead about goes first, while there is nothing to
 	// be led to: a volume can't come to cover a part of /proc or /sys.
@@ -473,6 +478,6 @@ func (p *Plan) String() string {
 	}
 	fmt.Fprintf(&b, "container %s: %s\n", s.Name, what)
 	explain(&b, s.Argv, strings.Join(p.Namespaces, " "), p.UserNS, p.Caps,
-		part{"nsrun", p.Parent}, part{"the new process, behind the gate", p.Child}, part{"nsrun, once the gate is open", p.After})
+		part{"nsrun", p.Parent}, part{"the new process", p.Child}, part{"nsrun, once the gate is open", p.After})
 	return b.String()
 }

@@ -23,7 +23,7 @@ var ErrConflict = errors.New("name is taken")
 
 // Dir is where containers live. Any number of processes may use it at once.
 type Dir struct {
-	data string // containers/NAME/{record,upper,work,…}, base/, trash/, volumes/, lock
+	data string // containers/NAME/{record,upper,work,…}, spare/, base/, trash/, volumes/, lock
 	run  string // live/NAME, ids/BASE; gone after a reboot, as the processes are
 
 	leases   Leases   // nil: images are left to themselves
@@ -204,7 +204,7 @@ func (d *Dir) makeDirs() error {
 			return err
 		}
 	}
-	for _, dir := range []string{d.data + "/containers", d.data + "/making", d.data + "/trash", d.run + "/live", d.run + "/ids"} {
+	for _, dir := range []string{d.data + "/containers", d.data + "/making", d.data + "/spare", d.data + "/trash", d.run + "/live", d.run + "/ids"} {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -373,8 +373,8 @@ func (d *Dir) claim(rec Record, overlay, mapped bool) (ids uint32, replaced bool
 			return 0, false, fmt.Errorf("make %s: %w", d.base(), err)
 		}
 	}
-	next := filepath.Join(d.data, "making", rec.Name)
-	if err := makeContainer(next, rec, overlay); err != nil {
+	next, err := d.skeleton(rec, overlay)
+	if err != nil {
 		return 0, false, fmt.Errorf("make container %s: %w", rec.Name, err)
 	}
 	if mapped {
@@ -385,34 +385,13 @@ func (d *Dir) claim(rec Record, overlay, mapped bool) (ids uint32, replaced bool
 	if err := d.setLive(rec.Name, os.Getpid(), true, ids); err != nil {
 		return 0, false, err
 	}
-	return ids, replaced, os.Rename(next, d.container(rec.Name))
+	return ids, replaced, unix.Rename(next, d.container(rec.Name))
 }
 
-// makeContainer makes a container's directory. One that is there is left from a
-// crash, for the lock is held.
-func makeContainer(dir string, rec Record, overlay bool) error {
-	err := unix.Mkdir(dir, 0o755)
-	if errors.Is(err, unix.EEXIST) {
-		if err = removeAll(dir); err == nil {
-			err = unix.Mkdir(dir, 0o755)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	if overlay {
-		for _, part := range []string{"/upper", "/work"} {
-			if err := unix.Mkdir(dir+part, 0o755); err != nil {
-				return err
-			}
-		}
-	}
-	return createFile(dir+"/record", rec.encode(), 0o600)
-}
-
-// discard moves what is left of a container to the trash; moved says whether
-// there was anything. c is what its record says, nil if it can't be read. With
-// volumes all that were made for it go, too, as for one with --rm. The lock is held.
+// discard moves what is left of a container to the trash, or keeps it to make
+// another of it; moved says whether there was anything. c is what its record says,
+// nil if it can't be read. With volumes all that were made for it go, too, as for
+// one with --rm. The lock is held.
 func (d *Dir) discard(name string, c *Container, volumes bool) (moved bool, err error) {
 	if c != nil { // while there is a record that names them
 		if err := d.dropUnnamed(c, volumes || c.Remove); err != nil {
@@ -430,52 +409,15 @@ func (d *Dir) discard(name string, c *Container, volumes bool) (moved bool, err 
 		}
 		unix.Unlink(d.live(name))
 	}
-	to := filepath.Join(d.data, "trash", name+"."+strconv.FormatInt(time.Now().UnixNano(), 36))
-	err = unix.Rename(d.container(name), to)
-	if errors.Is(err, unix.ENOENT) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("remove container %s: %w", name, err)
-	}
-	return true, nil
-}
-
-// emptyTrash deletes what discard put aside, which may take a while, so it is
-// done without the lock.
-func (d *Dir) emptyTrash() error {
-	trash := filepath.Join(d.data, "trash")
-	entries, err := os.ReadDir(trash)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, e := range entries {
-		dir := filepath.Join(trash, e.Name())
-		if deleteUnused(dir) != nil {
-			err = errors.Join(err, removeAll(dir))
+	if !d.keepUsed(d.container(name)) {
+		to := filepath.Join(d.data, "trash", name+"."+strconv.FormatInt(time.Now().UnixNano(), 36))
+		err = unix.Rename(d.container(name), to)
+		if errors.Is(err, unix.ENOENT) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("remove container %s: %w", name, err)
 		}
 	}
-	return err
-}
-
-// deleteUnused deletes the directory of a container that wrote nothing to its
-// root, knowing what is in there: os.RemoveAll takes four times as many calls.
-func deleteUnused(dir string) error {
-	unix.Unlink(dir + "/record")
-	if errors.Is(unix.Rmdir(dir+"/work/work"), unix.ENOTEMPTY) {
-		dropMark(dir)
-		unix.Rmdir(dir + "/work/work")
-	}
-	for _, part := range []string{"/upper", "/work"} {
-		unix.Rmdir(dir + part)
-	}
-	return unix.Rmdir(dir)
-}
-
-// dropMark removes what a volatile overlay keeps in its work directory.
-func dropMark(dir string) {
-	const mark = "/work/work/incompat"
-	unix.Unlink(dir + mark + "/volatile/dirty")
-	unix.Rmdir(dir + mark + "/volatile")
-	unix.Rmdir(dir + mark)
+	return true, nil
 }

@@ -14,7 +14,7 @@ type (
 	}
 	connect      struct{}
 	awaitNetwork struct{ Bridge Bridge }
-	mapIDs       struct{ Range bool }
+	mapIDs       struct{ Range bool } // and tell the child: see awaitIDs
 	makeOverlay  struct {
 		Layers   []string // bottom first
 		Resolved bool     // no link may be on the way to them
@@ -141,7 +141,11 @@ func (stay) String() string { return "pass signals on; give back the command's e
 // The child's steps. Each compiles itself to system calls.
 type (
 	dieWithParent struct{ Again bool }
-	gate          struct{ Names []string }
+	awaitIDs      struct{}
+	gate          struct {
+		Names []string
+		Again bool // after awaitIDs
+	}
 	becomeRoot    struct{ Groups bool }
 	ownSession    struct{}
 	setHostname   struct{ Name, Hint string }
@@ -218,6 +222,7 @@ func (s dieWithParent) String() string {
 	}
 	return "ask for death when nsrun dies"
 }
+func (awaitIDs) String() string      { return "wait until its ids are mapped; end of file there means exit" }
 func (gate) String() string          { return "wait at the gate; end of file there means exit" }
 func (becomeRoot) String() string    { return "become root of the user name-space" }
 func (ownSession) String() string    { return "start a session and a keyring of its own" }
