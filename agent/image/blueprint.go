@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,7 +29,7 @@ func (x *Session) putBlueprint(config Digest) error {
 		return fmt.Errorf("configuration %s: %w", config, err)
 	}
 	path, want := x.store.blueprintPath(config), print.encode()
-	if has, err := os.ReadFile(path); err == nil && string(has) == string(want) {
+	if has, err := sheet.ReadFile(path); err == nil && string(has) == string(want) {
 		return nil
 	}
 	return x.store.writeFile(path, want)
@@ -38,7 +37,7 @@ func (x *Session) putBlueprint(config Digest) error {
 
 // blueprint returns what a configuration says.
 func (s *Store) blueprint(config Digest) (*Blueprint, error) {
-	data, err := os.ReadFile(s.blueprintPath(config))
+	data, err := sheet.ReadFile(s.blueprintPath(config))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: what configuration %s says is missing", ErrDamaged, config)
 	}
@@ -63,7 +62,7 @@ func (s *Store) CheckBlueprint(img *Image) error {
 	if err != nil {
 		return fmt.Errorf("%w: configuration %s: %w", ErrDamaged, img.ConfigID, err)
 	}
-	if has, err := os.ReadFile(s.blueprintPath(img.ConfigID)); err != nil || string(has) != string(print.encode()) {
+	if has, err := sheet.ReadFile(s.blueprintPath(img.ConfigID)); err != nil || string(has) != string(print.encode()) {
 		return fmt.Errorf("%w: what is kept of configuration %s is not what that says", ErrDamaged, img.ConfigID)
 	}
 	return nil

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // Hold keeps img from being removed until [Store.Release] with the same holder,
@@ -138,7 +140,7 @@ func (s *Store) leasePath(holder string) (string, error) {
 func readLease(path string) (l lease, err error) {
 	text, err := os.Readlink(path)
 	if errors.Is(err, unix.EINVAL) { // no link
-		data, err := os.ReadFile(path)
+		data, err := sheet.ReadFile(path)
 		if err != nil {
 			return l, err
 		}

@@ -16,26 +16,30 @@ import (
 const lockPoll = 50 * time.Millisecond
 
 // fileLock is an advisory lock on a file. It ends with the process that holds it.
-type fileLock struct{ file *os.File }
+type fileLock struct {
+	path string
+	fd   int // none of Go's files: see [sheet.ReadFile]
+}
 
 // errLocked says that somebody else has the lock.
 var errLocked = errors.New("in use by another process")
 
 // tryLock takes the lock at path, how being unix.LOCK_SH or LOCK_EX, or returns errLocked.
 func tryLock(path string, how int) (*fileLock, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_CLOEXEC
+	fd, err := unix.Open(path, flags, 0o600)
 	if errors.Is(err, os.ErrNotExist) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, err
 		}
-		file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		fd, err = unix.Open(path, flags, 0o600)
 	}
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	l := &fileLock{file: file}
+	l := &fileLock{path, fd}
 	if err := l.change(how); err != nil {
-		file.Close()
+		l.release()
 		return nil, err
 	}
 	return l, nil
@@ -44,7 +48,7 @@ func tryLock(path string, how int) (*fileLock, error) {
 // change turns a held lock into the other kind; on errLocked it may be lost.
 func (l *fileLock) change(how int) error {
 	for {
-		err := unix.Flock(int(l.file.Fd()), how|unix.LOCK_NB)
+		err := unix.Flock(l.fd, how|unix.LOCK_NB)
 		switch err {
 		case nil:
 			return nil
@@ -53,7 +57,7 @@ func (l *fileLock) change(how int) error {
 		case unix.EWOULDBLOCK:
 			return errLocked
 		}
-		return fmt.Errorf("lock %s: %w", l.file.Name(), err)
+		return fmt.Errorf("lock %s: %w", l.path, err)
 	}
 }
 
@@ -77,4 +81,10 @@ func waitLock(ctx context.Context, path string, how int) (*fileLock, error) {
 	}
 }
 
-func (l *fileLock) release() { l.file.Close() }
+// release lets go; a second time does nothing.
+func (l *fileLock) release() {
+	if l.fd >= 0 {
+		unix.Close(l.fd)
+	}
+	l.fd = -1
+}

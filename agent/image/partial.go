@@ -33,7 +33,7 @@ func (x *Session) Partial(d Digest, blobBytes int64) (*Partial, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock := fileLock{file}
+	lock := fileLock{path, int(file.Fd())}
 	if err := lock.change(unix.LOCK_EX); err != nil {
 		file.Close()
 		if errors.Is(err, errLocked) {

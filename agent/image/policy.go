@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // PolicyFile is where this machine's rules for images are.
@@ -39,7 +40,7 @@ type rule struct {
 
 // LoadPolicy reads the file at path. One that isn't there allows everything.
 func LoadPolicy(path string) (*Policy, error) {
-	data, err := os.ReadFile(path)
+	data, err := sheet.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Policy{file: path}, nil
 	}

@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // RegistriesFile is where this machine's registries are described.
@@ -56,7 +57,7 @@ type Trust struct {
 
 // LoadRegistries reads the file at path. One that isn't there is empty.
 func LoadRegistries(path string) (*Registries, error) {
-	data, err := os.ReadFile(path)
+	data, err := sheet.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Registries{file: path}, nil
 	}

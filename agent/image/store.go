@@ -171,7 +171,7 @@ func (s *Store) refPath(ref Reference) string {
 
 func (s *Store) record(ref Reference) (rec record, written time.Time, err error) {
 	path := s.refPath(ref)
-	data, err := os.ReadFile(path)
+	data, err := sheet.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return rec, written, ErrNoImage
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // mountLine is a line of mountinfo: where a part of a file system is to be seen.
@@ -16,7 +18,7 @@ type mountLine struct {
 
 // readMounts returns the mounts this process sees, in the order they were made.
 func readMounts() ([]mountLine, error) {
-	data, err := readFile("/proc/self/mountinfo")
+	data, err := sheet.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("read mounts: %w", err)
 	}

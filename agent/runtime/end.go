@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // waitChild waits for our child to end.
@@ -36,7 +38,7 @@ func deaf(pid int, sig unix.Signal) bool {
 // waitsForSignals reports whether a process is in sigwait or one of its kin, as
 // an init is. For that time the kernel shows what it waits for as not blocked.
 func waitsForSignals(pid int) bool {
-	data, err := readFile("/proc/" + strconv.Itoa(pid) + "/syscall")
+	data, err := sheet.ReadFile("/proc/" + strconv.Itoa(pid) + "/syscall")
 	number, _, _ := strings.Cut(string(data), " ")
 	return err == nil && number == strconv.Itoa(unix.SYS_RT_SIGTIMEDWAIT)
 }

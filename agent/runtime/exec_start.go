@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/clusterd/clusterd/agent/runtime/seccomp"
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // Target is a running container, held on to: its process's id can't come to
@@ -83,7 +84,7 @@ func (t *Target) look() error {
 			t.Limits = append(t.Limits, l)
 		}
 	}
-	score, err := readFile(proc + "/oom_score_adj")
+	score, err := sheet.ReadFile(proc + "/oom_score_adj")
 	if err != nil {
 		return err
 	}
@@ -100,11 +101,11 @@ func (t *Target) look() error {
 }
 
 func (t *Target) lookAtCgroups(proc string) error {
-	own, err := readFile("/proc/self/cgroup")
+	own, err := sheet.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return fmt.Errorf("look at cgroups: %w", err)
 	}
-	its, err := readFile(proc + "/cgroup")
+	its, err := sheet.ReadFile(proc + "/cgroup")
 	if err != nil {
 		return fmt.Errorf("look at cgroups: %w", err)
 	}

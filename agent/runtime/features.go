@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // Feature is something that containers may need of the machine.
@@ -222,12 +224,12 @@ const (
 
 // cgroups finds out the layout, and which group we are in.
 func cgroups() (layout cgroupLayout, where string) {
-	mounts, err := readFile("/proc/self/mountinfo")
+	mounts, err := sheet.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return cgroupsNone, ""
 	}
 	layout = layoutOf(string(mounts))
-	own, err := readFile("/proc/self/cgroup")
+	own, err := sheet.ReadFile("/proc/self/cgroup")
 	if err != nil || layout == cgroupsNone {
 		return layout, ""
 	}

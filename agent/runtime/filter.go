@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/clusterd/clusterd/agent/runtime/seccomp"
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // SeccompUnconfined as a profile is no system call filter at all.
@@ -160,7 +161,7 @@ func readProfile(file string) ([]byte, error) {
 	case !info.Mode().IsRegular() || info.Size() > profileMax:
 		return nil, fmt.Errorf("must be a file of at most %d bytes", profileMax)
 	}
-	return readFile(file)
+	return sheet.ReadFile(file)
 }
 
 func (d *Dir) filterFile(name string) string { return filepath.Join(d.data, "seccomp", name) }
@@ -171,7 +172,7 @@ func (d *Dir) savedFilter(name string) (*seccomp.Filter, error) {
 	if name == "" || name == SeccompUnconfined {
 		return nil, nil
 	}
-	data, err := readFile(d.filterFile(name))
+	data, err := sheet.ReadFile(d.filterFile(name))
 	if err != nil {
 		return nil, err
 	}

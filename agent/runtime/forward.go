@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // forwarded are the signals a container in a shell gets through us. What is
@@ -132,7 +134,7 @@ const settledIn = time.Second
 // dropCode gives back the memory that holds our own code, of which the wait for a
 // container needs a few pages: those come back by themselves.
 func dropCode() {
-	maps, err := readFile("/proc/self/maps")
+	maps, err := sheet.ReadFile("/proc/self/maps")
 	self, linkErr := os.Readlink("/proc/self/exe")
 	if err != nil || linkErr != nil {
 		return // it is for comfort only

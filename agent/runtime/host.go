@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // maskedPaths are hidden: they tell about the machine, or steer it. The last
@@ -69,7 +71,7 @@ func handedOver() bool {
 // wholeIDs reports whether root here can map the ids that containers get: in a
 // user name-space of one id it can't, and is no better than anybody.
 func wholeIDs() bool {
-	data, err := readFile("/proc/self/uid_map")
+	data, err := sheet.ReadFile("/proc/self/uid_map")
 	if err != nil {
 		return false
 	}
@@ -98,7 +100,7 @@ func boundingSet() (set capSet) {
 
 // statusLine returns one value of /proc/PID/status.
 func statusLine(pid, key string) (string, error) {
-	data, err := readFile("/proc/" + pid + "/status")
+	data, err := sheet.ReadFile("/proc/" + pid + "/status")
 	if err != nil {
 		return "", err
 	}
@@ -110,33 +112,7 @@ func statusLine(pid, key string) (string, error) {
 	return "", os.ErrNotExist
 }
 
-// readFile is os.ReadFile in three calls instead of twelve: it leaves the file
-// out of Go's poller, which is not for files, but which package os tries first.
-func readFile(name string) ([]byte, error) {
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: name, Err: err}
-	}
-	defer unix.Close(fd)
-	data := make([]byte, 0, 4096)
-	for {
-		if len(data) == cap(data) {
-			data = append(data, make([]byte, len(data))...)[:len(data)]
-		}
-		n, err := unix.Read(fd, data[len(data):cap(data)])
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return nil, &os.PathError{Op: "read", Path: name, Err: err}
-		case n == 0:
-			return data, nil
-		default:
-			data = data[:len(data)+n]
-		}
-	}
-}
-
-// createFile writes a small new file, likewise.
+// createFile writes a small new file, as [sheet.ReadFile] reads one.
 func createFile(name string, data []byte, mode uint32) error {
 	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC, mode)
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // mountPoint is what of a line of /proc/self/mountinfo matters here.
@@ -44,7 +46,7 @@ func unescapeMount(s string) string {
 
 // cantMap says which file system is in the way of mapping ids below source.
 func cantMap(source string, userns int) string {
-	data, err := readFile("/proc/self/mountinfo")
+	data, err := sheet.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return fmt.Sprintf("its file system (%s), or one mounted below it,", fsName(source))
 	}

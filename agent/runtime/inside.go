@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // What is different without root: there is one id, the caller's own, and only
@@ -30,7 +32,7 @@ func usersRefused(sys string) string {
 		{"user/max_user_namespaces", "0", "set it to 10000, say"},
 		{"kernel/apparmor_restrict_unprivileged_userns", "1", "set it to 0, or give nsrun an AppArmor profile that has userns"},
 	} {
-		if data, err := readFile(path.Join(sys, setting.file)); err == nil && strings.TrimSpace(string(data)) == setting.value {
+		if data, err := sheet.ReadFile(path.Join(sys, setting.file)); err == nil && strings.TrimSpace(string(data)) == setting.value {
 			return fmt.Sprintf("%s=%s keeps ordinary users from user name-spaces: %s, in /etc/sysctl.d, or run it as root",
 				strings.ReplaceAll(setting.file, "/", "."), setting.value, setting.fix)
 		}

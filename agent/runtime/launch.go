@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/clusterd/clusterd/agent/runtime/seccomp"
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // idLength is how many hex digits a container's id has.
@@ -108,11 +109,12 @@ func (l *launch) end() int {
 // tidy does what needn't be done before the program starts, while it starts:
 // closing a mount that nobody sees takes the kernel longer than making it.
 func (l *launch) tidy() {
-	for _, fd := range l.spent {
-		unix.Close(fd)
-	}
 	if _, overlay := l.plan.overlay(); overlay {
 		_ = l.dir.stock() // where it can't, the next start says why
+	}
+	// Last: the container would wait for that, while it lets go of the machine's.
+	for _, fd := range l.spent {
+		unix.Close(fd)
 	}
 	if !l.replaced {
 		return
@@ -172,12 +174,12 @@ func etcContents(s Spec) map[string]string {
 	for _, line := range s.Names.Hosts {
 		hosts += line + "\n"
 	}
-	resolv, err := readFile("/etc/resolv.conf")
+	resolv, err := sheet.ReadFile("/etc/resolv.conf")
 	if err != nil {
 		resolv = nil // a machine without one has no names to look up
 	}
 	if s.Network == NetworkBridge {
-		upstream, _ := readFile(upstreamFile) // there with systemd-resolved only
+		upstream, _ := sheet.ReadFile(upstreamFile) // there with systemd-resolved only
 		resolv = []byte(reachable(string(resolv), string(upstream)))
 	}
 	return map[string]string{"hosts": hosts, "hostname": s.Hostname + "\n", "resolv.conf": s.Names.resolv(string(resolv)), localtime: s.Zone}

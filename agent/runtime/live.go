@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // Live is a container's first process. A pid alone means nothing: it is used
@@ -37,7 +39,7 @@ func parseLive(line string) (*Live, error) {
 }
 
 func (d *Dir) readLive(name string) (*Live, error) {
-	data, err := readFile(d.live(name))
+	data, err := sheet.ReadFile(d.live(name))
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +64,7 @@ func startTime(pid int) (start uint64, ended bool, err error) {
 
 // statFields returns the fields of /proc/PID/stat from the third, the state, on.
 func statFields(pid int) ([]string, error) {
-	data, err := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	data, err := sheet.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return nil, err
 	}

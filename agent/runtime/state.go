@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // ErrUnknown says that there is no container of that name.
@@ -280,7 +282,7 @@ func (d *Dir) List() ([]*Container, error) {
 }
 
 func (d *Dir) read(name string) (*Container, error) {
-	data, err := readFile(filepath.Join(d.container(name), "record"))
+	data, err := sheet.ReadFile(filepath.Join(d.container(name), "record"))
 	if err != nil {
 		return nil, err
 	}

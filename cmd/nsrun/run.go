@@ -12,6 +12,7 @@ import (
 
 	"github.com/clusterd/clusterd/agent/image"
 	"github.com/clusterd/clusterd/agent/runtime"
+	"github.com/clusterd/clusterd/agent/sheet"
 )
 
 // runOptions is what the flags of run say.
@@ -458,7 +459,7 @@ func (o *runOptions) programPID() string {
 
 // ownUnit returns the systemd service this process runs in, by its cgroup.
 func ownUnit() string {
-	data, err := os.ReadFile("/proc/self/cgroup")
+	data, err := sheet.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return ""
 	}
