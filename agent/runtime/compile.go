@@ -3,6 +3,7 @@ package runtime
 import (
 	"path"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -91,7 +92,17 @@ func (s gate) compile(b *builder, in *inputs) {
 	msg := &unix.Msghdr{Iov: letter, Iovlen: 1, Control: &control[0]}
 	msg.SetControllen(len(control))
 	b.pins = append(b.pins, control, letter, msg, in.mail)
-	b.call("wait at the gate", unix.SYS_RECVMSG, in.gate, pin(b, msg), unix.MSG_CMSG_CLOEXEC).flags = flagNonZero | flagQuiet
+	wait := func() *op {
+		return b.call("wait at the gate", unix.SYS_RECVMSG, in.gate, pin(b, msg), unix.MSG_CMSG_CLOEXEC)
+	}
+	if s.Asked != 0 {
+		o := wait()
+		o.flags, o.skip = flagNonZero|flagIgnore, askedOps+1
+		// nsrun has ended. If it was asked to, so are we, at once or in a moment:
+		// systemd sends a unit's processes the signal one after the other.
+		s.Asked.compile(b, 100*time.Millisecond)
+	}
+	wait().flags = flagNonZero | flagQuiet
 }
 
 func (s becomeRoot) compile(b *builder, in *inputs) {

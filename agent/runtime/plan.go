@@ -214,7 +214,7 @@ func (p *Plan) childSteps(host Host) {
 	case waits:
 		add(awaitIDs{})
 	case !host.Root:
-		add(gate{Names: p.received()})
+		add(gate{Names: p.received(), Asked: p.asked()})
 	}
 	if p.UserNS {
 		add(becomeRoot{Groups: host.Root})
@@ -232,7 +232,7 @@ func (p *Plan) childSteps(host Host) {
 	}
 	p.makeSystem(host, add)
 	if host.Root {
-		add(gate{Names: p.received(), Again: waits})
+		add(gate{Names: p.received(), Again: waits, Asked: p.asked()})
 	}
 	add(pivot{}, p.makeEtc())
 	// What the image's links may lead about goes first, while there is nothing to
@@ -269,7 +269,7 @@ func (p *Plan) childSteps(host Host) {
 	if !p.HandOver {
 		add(dieWithParent{Again: true})
 	}
-	add(closeFiles{3 + s.ListenFDs, host.CloseOneByOne}, program{Argv: s.Argv, Path: env(s.Env, "PATH"), Ready: p.HandOver && s.Notify == "", Init: p.initName(), Files: files})
+	add(closeFiles{3 + s.ListenFDs, host.CloseOneByOne}, program{Argv: s.Argv, Path: env(s.Env, "PATH"), Ready: p.HandOver && s.Notify == "", Init: p.initName(), Files: files, Asked: p.asked()})
 }
 
 // ownTrees lets the child clone what the parent can't send: without root only

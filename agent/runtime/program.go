@@ -91,6 +91,9 @@ func (s program) run(b *builder, in *inputs, file string, argv, envp uint64) {
 	// A kernel that can't be asked answers EINVAL; the real call will tell.
 	ask := b.call("run "+file, unix.SYS_EXECVEAT, unix.AT_FDCWD, file, argv, envp, atExecveCheck)
 	ask.flags, ask.exit, ask.missing = flagUnknown, ExitNotExecutable, ExitNotFound
+	if s.Asked != 0 { // as late as can be; behind the filter it might be refused
+		s.Asked.compile(b, 0)
+	}
 	// Last of all: what comes before opens files.
 	setLimits{s.Files}.compile(b, in)
 	if b.seal != nil {

@@ -145,6 +145,7 @@ type (
 	gate          struct {
 		Names []string
 		Again bool // after awaitIDs
+		Asked asked
 	}
 	becomeRoot    struct{ Groups bool }
 	ownSession    struct{}
@@ -213,6 +214,7 @@ type (
 		Ready bool
 		Files []Ulimit // of open files, if it is to be set
 		Init  string   // what init is called, which is to run the program; empty: none
+		Asked asked
 	}
 )
 
@@ -312,6 +314,9 @@ func (s program) String() string {
 		text += " in " + s.Path
 	}
 	text += ": not there is exit 127, not executable 126"
+	if s.Asked != 0 {
+		text += "; asked to stop by now: exit 0"
+	}
 	if s.Ready {
 		text += "; tell systemd READY=1"
 	}

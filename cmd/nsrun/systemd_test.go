@@ -388,6 +388,61 @@ func TestB04_NsrunKilledBeforeTheGateLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestB06_StoppedWhileHandedOver: a stop of a unit that is just starting comes as a
+// bare signal, to the main process, which sets itself up, and perhaps to nsrun. It
+// must end at once all the same, and cleanly, whatever the program does with TERM.
+func TestB06_StoppedWhileHandedOver(t *testing.T) {
+	m := newManager(t)
+	for _, row := range []struct {
+		name  string
+		flags []string
+		sig   unix.Signal
+		first bool // nsrun gets it, too, before
+	}{
+		{"the main process", nil, unix.SIGTERM, false},
+		{"KillSignal=SIGINT", nil, unix.SIGINT, false},
+		{"with init", []string{"--init"}, unix.SIGTERM, false},
+		{"the signal of the image", []string{"--stop-signal=RTMIN+3"}, 37, false},
+		{"nsrun and then the main process", nil, unix.SIGTERM, true},
+	} {
+		cmd := m.command([]string{"NOTIFY_SOCKET=" + filepath.Join(m.dir, "notify")}, m.run(append(row.flags, "--name", "web", "--rm", "sleep", "100")...)...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		text, _, err := m.message(10 * time.Second)
+		pid, numberErr := strconv.Atoi(strings.TrimPrefix(text, "MAINPID="))
+		if err != nil || numberErr != nil {
+			t.Fatalf("%s: first message %q: %v", row.name, text, err)
+		}
+		if row.first {
+			unix.Kill(cmd.Process.Pid, row.sig)
+			cmd.Wait()
+		}
+		unix.Kill(pid, row.sig) // nsrun waits for the answer to BARRIER=1
+		begun := time.Now()
+		m.message(10 * time.Second)
+		if !row.first {
+			cmd.Wait()
+		}
+		for !ended(pid) && time.Since(begun) < 5*time.Second {
+			time.Sleep(time.Millisecond)
+		}
+		if !ended(pid) {
+			t.Errorf("%s: still there 5 s later", row.name)
+			unix.Kill(pid, unix.SIGKILL)
+		}
+		if status := reap(t, pid); !status.Exited() || status.ExitStatus() != 0 {
+			t.Errorf("%s: status %v, want exit 0", row.name, status)
+		}
+		if text, _, err := m.message(50 * time.Millisecond); err == nil {
+			t.Errorf("%s: told systemd %s", row.name, text)
+		}
+		if out, code := m.nsrun("ps", "-a", "-q"); code != 0 || out != "" {
+			t.Errorf("%s: left: %s", row.name, out)
+		}
+	}
+}
+
 func TestB06_KillingNsrunInAShellEndsTheProgram(t *testing.T) {
 	m := newManager(t)
 	for _, user := range []string{"0", "7"} { // changing the user makes the kernel forget the request
