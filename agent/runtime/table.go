@@ -228,6 +228,9 @@ func spawnTable(t *table) (pid, errno uintptr)
 // start clones the child. The calling goroutine should be locked to its thread
 // and stay so: a parent-death signal follows the thread that cloned.
 func (b *builder) start(clone *cloneArgs) (int, error) {
+	// A shell has what runs in its background ignore INT, nohup HUP: that is meant
+	// for us, and no clone takes it away.
+	b.standardSignals(func(handler uint64) bool { return handler == ignored })
 	b.t.cloneNr, b.t.clone = unix.SYS_CLONE3, [2]uint64{pin(b, clone), uint64(unsafe.Sizeof(*clone))}
 	pid, err := b.spawn()
 	if err == unix.ENOSYS && clone.cgroup == 0 {
@@ -258,13 +261,23 @@ func (b *builder) asClone(clone *cloneArgs) {
 	b.t.cloneNr = unix.SYS_CLONE
 	b.t.clone = [2]uint64{clone.flags&^cloneClearSighand | clone.exitSignal, 0}
 	b.t.cloneArg2 = clone.pidfd
+	b.standardSignals(func(handler uint64) bool { return handler > ignored })
+}
+
+// standardSignals has the child begin with a signal's standard action where ours
+// is one that which picks.
+func (b *builder) standardSignals(which func(handler uint64) bool) {
 	rest := b.ops
-	b.ops = make([]op, 0, len(rest)+sigRTMax)
+	b.ops = nil
 	for sig := unix.Signal(1); sig <= sigRTMax; sig++ {
-		if old, err := disposition(sig); err == nil && old > ignored {
+		if old, err := disposition(sig); err == nil && which(old) {
 			standard := newAction(0, 0)
-			b.call("forget signal handlers", unix.SYS_RT_SIGACTION, int(sig), pin(b, &standard), 0, 8)
+			b.call("take up signals", unix.SYS_RT_SIGACTION, int(sig), pin(b, &standard), 0, 8)
 		}
+	}
+	if b.ops == nil {
+		b.ops = rest
+		return
 	}
 	b.ops = append(b.ops, rest...)
 }
