@@ -348,21 +348,28 @@ func (x *index) asks(u *unitEntry, before placement.Unit) (asks, error) {
 	if f.err != nil {
 		return asks{}, f.err
 	}
-	template, instance := u.name.Template()
-	if instance && f.same != nil && f.sameOf == template {
+	a, err := f.asksOf(u.name)
+	if err == nil {
 		u.asked = h
+	}
+	return a, err
+}
+
+// asksOf is what a file that was parsed asks for a unit.
+func (f *fileEntry) asksOf(name unit.Name) (asks, error) {
+	template, instance := name.Template()
+	if instance && f.same != nil && f.sameOf == template {
 		return *f.same, nil
 	}
-	options, err := f.parsed.Options(u.name)
+	options, err := f.parsed.Options(name)
 	if err != nil {
 		return asks{}, err
 	}
-	needs, err := f.runs.Resources(u.name)
+	needs, err := f.runs.Resources(name)
 	if err != nil {
 		return asks{}, err
 	}
-	u.asked = h
-	a := asks{options, needs, f.runs.Ports(u.name)}
+	a := asks{options, needs, f.runs.Ports(name)}
 	if instance && !f.specific {
 		f.same, f.sameOf = &a, template
 	}

@@ -328,6 +328,7 @@ func (c *controller) serveState(copied *registry.Copy) error {
 	return c.server.SetControl(&api.Control{
 		Store: c.store, Copy: copied, Authority: authority, PeerAuthority: peerAuthority, GossipKey: key,
 		KeyPrefix: c.id.KeyPrefix,
+		Explain:   c.explain,
 		Notice:    func() string { return c.room.Space().Notice() },
 		Lost:      func(m registry.MachineID) bool { return c.gossip.State(m) == gossip.Dead },
 		Suspected: func(m registry.MachineID) bool {

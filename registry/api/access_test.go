@@ -100,6 +100,7 @@ func TestAuthorisationOfEveryRoleAtEveryEndpoint(t *testing.T) {
 		"POST /apply":                           "admin",
 		"POST /verify":                          "admin",
 		"POST /simulate":                        "admin",
+		"POST /explain":                         "admin",
 		"POST /watch":                           "admin",
 		"POST /tokens":                          "admin",
 		"POST /join":                            "self-signed foreign-admin other-cluster",

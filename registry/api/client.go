@@ -280,6 +280,11 @@ func (c *Client) Move(ctx context.Context, name unit.Name, m registry.MachineID)
 	return call[Unit](ctx, c, http.MethodPost, unitPath(name)+"/move", MoveRequest{Machine: string(m)})
 }
 
+// Explain says why a unit is where it is, or where it would be.
+func (c *Client) Explain(ctx context.Context, r ExplainRequest) (Explanation, error) {
+	return call[Explanation](ctx, c, http.MethodPost, "/explain", r)
+}
+
 // CreateToken makes a join token.
 func (c *Client) CreateToken(ctx context.Context, r TokenRequest) (TokenReply, error) {
 	return call[TokenReply](ctx, c, http.MethodPost, "/tokens", r)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/clusterd/clusterd/registry"
 	"github.com/clusterd/clusterd/registry/pki"
+	"github.com/clusterd/clusterd/unit"
 )
 
 // Control is what the API of a control machine works with. Its fields are set
@@ -29,6 +30,9 @@ type Control struct {
 	// Notice is what operators should know of the registry's etcd, such as that
 	// it runs out of room; nil, or empty: nothing.
 	Notice func() string
+	// Explain says why a unit is where it is, or would be with the file src; a
+	// src of nil means as it is now. Nil: there is no engine to ask.
+	Explain func(ctx context.Context, name unit.Name, src []byte) (Explanation, error)
 	// Suspected says whether gossip can't reach a machine; nil: always can.
 	Suspected func(registry.MachineID) bool
 	// Lost says whether gossip agrees that a machine without its lease is dead;
@@ -63,6 +67,8 @@ const (
 	foreseeWait = 30 * time.Second
 	// writeWait is how long a change waits; etcd itself gives up a little sooner.
 	writeWait = 10 * time.Second
+	// explainMax is how long an engine may take to explain something.
+	explainMax = 10 * time.Second
 )
 
 // CopyRanges is what Control.Copy must mirror.

@@ -58,6 +58,7 @@ func table() []route {
 		{method: http.MethodPost, path: "/apply", allow: admin, control: (*Server).postApply},
 		{method: http.MethodPost, path: "/simulate", allow: admin, control: (*Server).simulate},
 		{method: http.MethodPost, path: "/verify", allow: admin, control: (*Server).verify},
+		{method: http.MethodPost, path: "/explain", allow: admin, control: (*Server).explain},
 		{method: http.MethodPost, path: "/watch", allow: admin, control: (*Server).watch},
 		{method: http.MethodPost, path: "/tokens", allow: admin, control: (*Server).createToken},
 
