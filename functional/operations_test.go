@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/clusterd/clusterd/functional/lab"
 )
@@ -26,8 +27,36 @@ func TestOperations(t *testing.T) {
 	run("DrainNamesWhatCantLeave", (*cluster).drainNamesWhatCantLeave)
 	run("MoveIsAWish", (*cluster).moveIsAWish)
 	run("Scale", (*cluster).scales)
+	run("C08_ExplainSaysWhatHelps", (*cluster).explainSaysWhatHelps)
 	run("A23_ChangedMetadataMovesWhatNoLongerFits", (*cluster).changedMetadataMoves)
 	run("A26_MetadataOutlivesAReboot", (*cluster).metadataOutlivesAReboot)
+}
+
+// explainSaysWhatHelps: a unit that fits nowhere shows so within 2 s, is
+// explained by leader and standbys alike, and runs after the change that
+// explain named.
+func (c *cluster) explainSaysWhatHelps() {
+	file := c.file("ops-picky.service", sleeper("[X-Cluster]\nMachineMetadata=gpu=yes\n"))
+	if r := c.try("explain", file); r.code != 6 || !strings.Contains(r.stdout, "ops-picky.service would be without a place: it fits 0 of 3 machines") {
+		c.Errorf("explain of a file: %v", r)
+	}
+	c.ctl("start", "--no-block", file)
+	c.eventually("pending with its reason in list-units and status", 2*time.Second, func() (string, bool) {
+		list, status := c.ctl("list-units", "ops-picky"), c.try("status", "ops-picky").stdout
+		return list + status, strings.Contains(list, "lacks gpu=yes") && strings.Contains(status, "lacks gpu=yes")
+	})
+	for _, m := range []string{"m1", "m2", "m3"} {
+		r := c.try("--endpoint", "unix://"+c.lab.Socket(m), "explain", "ops-picky")
+		if r.code != 6 || !strings.Contains(r.stdout, "is without a place") || !strings.Contains(r.stdout, "What would help: set gpu=yes") {
+			c.Errorf("explain by %s: %v", m, r)
+		}
+	}
+	c.ctl("machine", "set", "m2", "gpu=yes")
+	c.eventually("it runs", 10*time.Second, func() (string, bool) {
+		r := c.try("explain", "ops-picky")
+		return r.stdout, r.code == 0 && strings.Contains(r.stdout, "ops-picky.service is on m2")
+	})
+	c.ctl("machine", "unset", "m2", "gpu")
 }
 
 // drainLeavesEnoughActive: of three instances two stay active while all leave.
