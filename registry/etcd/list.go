@@ -55,6 +55,7 @@ type listed struct {
 	span  registry.Range
 	whole bool // small enough to be read without a limit
 	asked bool
+	taken bool // its answer was looked at; before, resp and err are another goroutine's
 	resp  *clientv3.GetResponse
 	err   error
 }
@@ -63,6 +64,7 @@ func (l *list) run(ctx context.Context) error {
 	for len(l.parts) > 0 {
 		l.ask(ctx)
 		part := <-l.read
+		part.taken = true
 		l.flying--
 		if part.err != nil {
 			return part.err
@@ -71,7 +73,7 @@ func (l *list) run(ctx context.Context) error {
 			l.revision = registry.Revision(part.resp.Header.Revision)
 		}
 		l.split(part)
-		for len(l.parts) > 0 && l.parts[0].resp != nil {
+		for len(l.parts) > 0 && l.parts[0].taken {
 			done := l.parts[0]
 			l.parts = l.parts[1:]
 			l.each(l.part(done))
