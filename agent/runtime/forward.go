@@ -26,7 +26,24 @@ var forwarded = []unix.Signal{
 var signalCode [2]uintptr // addresses of the handler and of what ends it
 
 //lint:ignore U1000 the handler reads it
-var signalPipe int32 // set once, before the handler is
+var signalPipe int32 = -1 // set once; before, what the handler writes goes nowhere
+
+// PassOver has this process take no notice of the signals by which programs are
+// told to read their settings again, HUP, USR1 and USR2, until there is a program
+// to pass them on to: one that is yet to begin reads them anyway. HUP from the
+// terminal that standard input is ends us: it is gone.
+func PassOver() error {
+	signals := []unix.Signal{unix.SIGUSR1, unix.SIGUSR2}
+	if _, err := unix.IoctlGetTermios(0, unix.TCGETS); err != nil {
+		signals = append(signals, unix.SIGHUP)
+	}
+	for _, sig := range signals {
+		if err := handle(sig); err != nil {
+			return fmt.Errorf("catch signal %d: %w", sig, err)
+		}
+	}
+	return nil
+}
 
 // catchSignals has the signals written to a pipe and returns its reading end.
 func catchSignals() (fd int, err error) {

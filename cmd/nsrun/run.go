@@ -134,6 +134,9 @@ func (a *app) run(args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := runtime.PassOver(); err != nil {
+		return err
+	}
 	o.spec.ID = runtime.NewID()
 	if o.spec.Name == "" {
 		o.spec.Name = o.spec.ID[:12]

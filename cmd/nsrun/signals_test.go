@@ -1,7 +1,11 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestIgnoredSignalsAreNotHandedOn: what a shell or nohup has nsrun ignore is not
@@ -32,4 +36,50 @@ func TestIgnoredSignalsAreNotHandedOn(t *testing.T) {
 	}
 	m.nsrun("stop", "web")
 	reap(t, pid)
+}
+
+// TestReloadDuringSetUp: ExecReload=kill -HUP $MAINPID may come before there is a
+// program. It ends no start.
+func TestReloadDuringSetUp(t *testing.T) {
+	m := newManager(t)
+	if out, code := m.nsrun(m.run("--rm", "true")...); code != 0 {
+		t.Fatalf("exit %d: %s", code, out)
+	}
+	lock, err := os.Open(filepath.Join(m.dir, "state/lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	for _, handedOver := range []bool{false, true} {
+		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+			t.Fatal(err)
+		}
+		env := []string{}
+		if handedOver {
+			env = append(env, "NOTIFY_SOCKET="+filepath.Join(m.dir, "notify"))
+		}
+		cmd := m.command(env, m.run("--rm", "--name", "web", "sh", "-c", "exit 7")...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		waitsForLock(t, cmd.Process.Pid)
+		for _, sig := range []unix.Signal{unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2} {
+			if err := unix.Kill(cmd.Process.Pid, sig); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := unix.Flock(int(lock.Fd()), unix.LOCK_UN); err != nil {
+			t.Fatal(err)
+		}
+		if !handedOver {
+			if cmd.Wait(); cmd.ProcessState.ExitCode() != 7 {
+				t.Errorf("by hand: %v, want the program's exit 7\n%s", cmd.ProcessState, m.output)
+			}
+			continue
+		}
+		pid, ready := m.takeOver(cmd)
+		if status := reap(t, pid); !ready || status.ExitStatus() != 7 {
+			t.Errorf("handed over: ready %v, %v; want the program's exit 7\n%s", ready, status, m.output)
+		}
+	}
 }

@@ -119,6 +119,12 @@ func (m *manager) handOver(args ...string) (pid int, ready bool) {
 	if err := cmd.Start(); err != nil {
 		m.t.Fatal(err)
 	}
+	return m.takeOver(cmd)
+}
+
+// takeOver is handOver for an nsrun that is started already.
+func (m *manager) takeOver(cmd *exec.Cmd) (pid int, ready bool) {
+	m.t.Helper()
 	text, sender, err := m.message(10 * time.Second)
 	if err != nil || sender != cmd.Process.Pid {
 		m.t.Fatalf("first message %q of %d: %v; want MAINPID= of nsrun %d\n%s", text, sender, err, cmd.Process.Pid, m.output)
