@@ -104,7 +104,7 @@ func OneWord(s string) bool {
 func checkMounts(s *Spec) error {
 	for _, v := range s.Volumes {
 		if err := checkTarget(v.Target); err != nil {
-			return fmt.Errorf("volume %s: %w", v.Source, err)
+			return fmt.Errorf("%s: %w", v.flag(), err)
 		}
 		if err := checkSource(v.Source); err != nil {
 			return fmt.Errorf("volume %w", err)
@@ -112,7 +112,7 @@ func checkMounts(s *Spec) error {
 	}
 	for _, t := range s.Tmpfs {
 		if err := checkTarget(t.Target); err != nil {
-			return fmt.Errorf("--tmpfs: %w", err)
+			return fmt.Errorf("%s: %w", t.flag(), err)
 		}
 	}
 	for _, d := range s.Devices {

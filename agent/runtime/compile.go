@@ -141,7 +141,7 @@ func (s privateMounts) compile(b *builder, in *inputs) {
 }
 
 func (s makeFS) compile(b *builder, in *inputs) {
-	what := "make " + s.Name
+	what := flagged(s.Flag, "make "+s.Name)
 	fs := b.cell("fs")
 	b.call(what, unix.SYS_FSOPEN, s.Type, unix.FSOPEN_CLOEXEC).into(b, fs)
 	for _, o := range strings.Split(s.Options, ",") {
@@ -157,6 +157,14 @@ func (s makeFS) compile(b *builder, in *inputs) {
 	b.call(what, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
 	b.call(what, unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, mountAttr(s.Attr)).into(b, b.cell(s.Name))
 	b.call(what, unix.SYS_CLOSE, fs)
+}
+
+// flagged puts the flag in front of what is done for it.
+func flagged(flag, what string) string {
+	if flag == "" {
+		return what
+	}
+	return flag + ": " + what
 }
 
 // mountAttr turns mount options into MOUNT_ATTR_ bits.
@@ -254,7 +262,7 @@ func (b *builder) directory(what, dir string, strict bool) *int32 {
 }
 
 func (s attach) compile(b *builder, in *inputs) {
-	what, mount := s.String(), b.cell(s.Name)
+	what, mount := flagged(s.Flag, s.String()), b.cell(s.Name)
 	if s.Base != "" { // our own file system: no link of the image's is in the way
 		base := b.cell(s.Base)
 		switch {
@@ -287,6 +295,9 @@ func (s attach) compile(b *builder, in *inputs) {
 	}
 	if s.Optional {
 		b.ops[len(b.ops)-1].flags = flagIgnore
+	}
+	if s.File && s.Flag != "" {
+		what += ", where a file must be, too"
 	}
 	last := b.move(what, mount, at, "")
 	if s.Optional {

@@ -333,7 +333,7 @@ func (p *Plan) makeSystem(host Host, add func(...Step)) {
 	}
 	for i, t := range p.Spec.Tmpfs {
 		opts, attr := tmpfsOptions(t.Options)
-		add(makeFS{Name: fmt.Sprintf("tmpfs %d", i+1), Type: "tmpfs", Options: opts, Attr: attr})
+		add(makeFS{Name: fmt.Sprintf("tmpfs %d", i+1), Type: "tmpfs", Options: opts, Attr: attr, Flag: t.flag()})
 	}
 }
 
@@ -402,13 +402,13 @@ func (p *Plan) attachUser(host Host, add func(...Step)) (inDev []Step) {
 	plainRoot := len(s.Layers) == 0 && !s.RootOverlay
 	var mounts []attach
 	for i, t := range s.Tmpfs {
-		mounts = append(mounts, attach{Name: fmt.Sprintf("tmpfs %d", i+1), Target: path.Clean(t.Target)})
+		mounts = append(mounts, attach{Name: fmt.Sprintf("tmpfs %d", i+1), Target: path.Clean(t.Target), Flag: t.flag()})
 	}
 	for i, v := range s.Volumes {
-		mounts = append(mounts, attach{Name: volumeName(i), Target: path.Clean(v.Target), File: v.file})
+		mounts = append(mounts, attach{Name: volumeName(i), Target: path.Clean(v.Target), File: v.file, Flag: v.flag()})
 	}
 	for i, d := range s.Devices {
-		mounts = append(mounts, attach{Name: deviceName(i), Target: path.Clean(d.Target), File: !d.dir})
+		mounts = append(mounts, attach{Name: deviceName(i), Target: path.Clean(d.Target), File: !d.dir, Flag: "--device=" + d.Source + ":" + d.Target})
 	}
 	// /a before /a/b, whatever the order they were given in.
 	slices.SortStableFunc(mounts, func(a, b attach) int { return strings.Compare(a.Target, b.Target) })

@@ -95,6 +95,19 @@ type Volume struct {
 	file bool // Source is no directory; PrepareVolumes finds out
 }
 
+// flag is how v is asked for.
+func (v Volume) flag() string {
+	switch {
+	case v.OfImage:
+		return "the image's volume " + v.Target
+	case v.Made:
+		return "--volume=" + v.Target
+	case v.Name != "":
+		return "--volume=" + v.Name + ":" + v.Target
+	}
+	return "--volume=" + v.Source + ":" + v.Target
+}
+
 // Device is a device node of the machine, or a directory below /dev with some.
 type Device struct {
 	Source   string // absolute
@@ -123,6 +136,14 @@ type Names struct {
 type Tmpfs struct {
 	Target  string // absolute
 	Options string // as mount(8) takes them: size=, mode=, exec, suid, dev, ro
+}
+
+// flag is how t is asked for.
+func (t Tmpfs) flag() string {
+	if t.Options == "" {
+		return "--tmpfs=" + t.Target
+	}
+	return "--tmpfs=" + t.Target + ":" + t.Options
 }
 
 // ValidName reports whether s can name a container: letters, digits, _ . and -,

@@ -152,8 +152,11 @@ type (
 	setHostname   struct{ Name, Hint string }
 	loopbackUp    struct{}
 	privateMounts struct{}
-	makeFS        struct{ Name, Type, Options, Attr string }
-	cloneTree     struct {
+	makeFS        struct {
+		Name, Type, Options, Attr string
+		Flag                      string // who asked for it, for messages
+	}
+	cloneTree struct {
 		Name, Path string
 		Optional   bool // go on where the machine hasn't got it
 		ReadOnly   bool
@@ -170,11 +173,12 @@ type (
 		Name     string // of the mount, as made
 		Base     string // the mount Target is relative to; empty is the root
 		Target   string
-		File     bool // the mount point is a file
-		Strict   bool // refuse symbolic links: an image must not choose where these go
-		Exists   bool // don't make the mount point
-		OnLink   bool // a symbolic link there is the mount point itself
-		Optional bool // leave it out when there is no such mount point
+		File     bool   // the mount point is a file
+		Strict   bool   // refuse symbolic links: an image must not choose where these go
+		Exists   bool   // don't make the mount point
+		OnLink   bool   // a symbolic link there is the mount point itself
+		Optional bool   // leave it out when there is no such mount point
+		Flag     string // who asked for it, for messages
 	}
 	devLinks struct{}
 	sysctl   struct {

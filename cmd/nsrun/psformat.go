@@ -113,10 +113,10 @@ func hasVolume(c *runtime.Container, v string) bool {
 func count(at *int) func(string) error {
 	return func(v string) error {
 		n, err := strconv.Atoi(v)
-		if err != nil || n < -1 {
-			return fmt.Errorf("%s: a number of containers", v)
+		if err != nil || n < 0 {
+			return fmt.Errorf("%s: a number of containers; all of them: --all", v)
 		}
-		*at = max(n, 0)
+		*at = n
 		return nil
 	}
 }

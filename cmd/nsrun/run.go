@@ -83,7 +83,7 @@ func runFlags(o *runOptions) []flag {
 		{long: "cap-drop", text: list(&s.CapDrop), arg: "NAME", about: "drop a capability; ALL"},
 		{long: "security-opt", text: securityOpt(s), arg: "OPTION[=VALUE]", about: "seccomp=unconfined|FILE, no-new-privileges=false, apparmor=NAME, mask=PATH, unmask=ALL|PATH"},
 		{long: "label", short: 'l', text: list(&s.Labels), arg: "NAME[=VALUE]", about: "keep this with the container; see ps --filter label="},
-		{long: "annotation", text: list(&s.Labels), arg: "NAME=VALUE", about: "the same as a label"},
+		{long: "annotation", text: annotation(&s.Labels), arg: "NAME=VALUE", about: "the same as a label"},
 		{long: "sdnotify", text: text(&o.notify), arg: "conmon|container", about: "who tells systemd READY=1: we, when the program runs (default), or it itself"},
 		{long: "stop-signal", text: text(&s.StopSignal), arg: "SIGNAL", about: "what stop sends (default TERM)"},
 		{long: "stop-timeout", text: o.stopTimeout, arg: "SECONDS", about: "how long stop waits before it kills (default 10)"},
@@ -91,9 +91,29 @@ func runFlags(o *runOptions) []flag {
 		{long: "require-digest", set: boolean(&o.pinned), about: "run only an image that is named with its digest"},
 		{long: "interactive", short: 'i', set: boolean(&s.Stdin), about: "pass standard input on"},
 		{long: "tty", short: 't', set: boolean(&s.TTY), about: "a terminal of the container's; in a unit, where output goes to the journal, it does nothing"},
-		{long: "attach", short: 'a', text: func(string) error { return nil }, arg: "STREAM", about: "always so: output goes where nsrun's goes"},
+		{long: "attach", short: 'a', text: stream, arg: "STREAM", about: "always so: output goes where nsrun's goes"},
 		{long: "explain", set: boolean(&o.explain), about: "print every step and do nothing"},
 	}, dockerFlags(o))
+}
+
+// stream reads docker's --attach.
+func stream(v string) error {
+	switch strings.ToLower(v) {
+	case "stdin", "stdout", "stderr":
+		return nil
+	}
+	return fmt.Errorf("%s: there are stdin, stdout and stderr", v)
+}
+
+// annotation reads one for list.
+func annotation(at *[]string) func(string) error {
+	return func(v string) error {
+		if strings.IndexByte(v, '=') < 1 {
+			return fmt.Errorf("%s: write NAME=VALUE", v)
+		}
+		*at = append(*at, v)
+		return nil
+	}
 }
 
 // stopTimeout reads --stop-timeout, of which zero is at once.
