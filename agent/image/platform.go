@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -15,14 +16,21 @@ func Here() Platform {
 	return Platform{OS: "linux", Architecture: runtime.GOARCH}
 }
 
-// ParsePlatform reads OS/ARCHITECTURE[/VARIANT] or just ARCHITECTURE.
+// architectures are those that images are made for, as Go names them: the list
+// that the OCI image specification points to (image index, platform).
+func architectures() []string {
+	return []string{"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64", "s390x"}
+}
+
+// ParsePlatform reads OS/ARCHITECTURE[/VARIANT] or just ARCHITECTURE. Images
+// are for linux here.
 func ParsePlatform(s string) (Platform, error) {
 	parts := strings.Split(s, "/")
 	if len(parts) == 1 {
 		parts = []string{"linux", parts[0]}
 	}
 	if len(parts) > 3 || parts[0] == "" || parts[1] == "" {
-		return Platform{}, fmt.Errorf("platform %q: write it like linux/arm64", s)
+		return Platform{}, fmt.Errorf("platform %q: write it like linux/arm64 or linux/arm/v7", s)
 	}
 	p := Platform{OS: strings.ToLower(parts[0]), Architecture: strings.ToLower(parts[1])}
 	if len(parts) == 3 {
@@ -30,6 +38,12 @@ func ParsePlatform(s string) (Platform, error) {
 	}
 	if goName := map[string]string{"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm", "armel": "arm"}[p.Architecture]; goName != "" {
 		p.Architecture = goName
+	}
+	if p.OS != "linux" {
+		return Platform{}, fmt.Errorf("platform %q: images for %s don't run here; write it like linux/arm64", s, p.OS)
+	}
+	if !slices.Contains(architectures(), p.Architecture) {
+		return Platform{}, fmt.Errorf("platform %q: there is no architecture %s; there are %s", s, p.Architecture, strings.Join(architectures(), ", "))
 	}
 	return p, nil
 }

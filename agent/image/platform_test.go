@@ -36,3 +36,17 @@ func TestChoose(t *testing.T) {
 		}
 	}
 }
+
+func TestParsePlatformRefuses(t *testing.T) {
+	for _, tt := range []struct{ text, says string }{
+		{"foo", "no architecture foo"},
+		{"linux/foo", "no architecture foo"},
+		{"windows/amd64", "images for windows don't run here"},
+		{"linux/", "write it like linux/arm64"},
+		{"a/b/c/d", "write it like linux/arm64"},
+	} {
+		if p, err := ParsePlatform(tt.text); err == nil || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: %v, %v; want an error that says %q", tt.text, p, err, tt.says)
+		}
+	}
+}

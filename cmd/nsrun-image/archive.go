@@ -91,7 +91,7 @@ func (t *tool) save(ctx context.Context, args []string) error {
 	if form != image.DockerArchive && form != image.OCIArchive {
 		return usageError{fmt.Errorf("save: --format=%s: there are %s and %s", *format, image.DockerArchive, image.OCIArchive)}
 	}
-	out, isFile := t.stdout.(*os.File)
+	out, isFile := t.stdout.to.(*os.File)
 	if *file == "" && isFile && term.IsTerminal(int(out.Fd())) {
 		return usageError{errors.New("save: an archive is nothing for a terminal: write it with -o FILE, or redirect it")}
 	}

@@ -47,7 +47,7 @@ func (t *tool) images(_ context.Context, args []string) error {
 	flags.BoolVar(&o.whole, "no-trunc", false, "print whole ids")
 	flags.StringVar(&o.format, "format", "", "`FORM` of a line: json, table, a template, or table and a template")
 	flags.Var(&o.filters, "filter", "only images that `NAME=VALUE` is true of; may stand several times")
-	flags.Var(&o.filters, "f", "")
+	flags.Var(&o.filters, "f", "only images that `NAME=VALUE` is true of; may stand several times")
 	names, err := t.parse(flags, args)
 	o.quiet = *quiet
 	if err == nil && len(names) > 1 {

@@ -29,19 +29,24 @@ func (e usageError) Unwrap() error { return e.error }
 
 // tool is one call of the program.
 type tool struct {
-	name           string // as people called it: nsrun, docker, nsrun-image
-	verb           string // "" before it is known
-	stdin          io.Reader
-	stdout, stderr io.Writer
-	root           string
-	registries     string
-	policyFile     string
+	name       string // as people called it: nsrun, docker, nsrun-image
+	verb       string // "" before it is known
+	stdin      io.Reader
+	stdout     *results
+	stderr     io.Writer
+	root       string
+	registries string
+	policyFile string
 }
 
 // run is the program without its process. args begins with the program's name.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	t := &tool{name: calledAs(args[0]), stdin: stdin, stdout: stdout, stderr: stderr}
+	printed := &results{to: stdout}
+	t := &tool{name: calledAs(args[0]), stdin: stdin, stdout: printed, stderr: stderr}
 	err := t.dispatch(ctx, args[1:])
+	if (err == nil || errors.Is(err, flag.ErrHelp)) && printed.err != nil {
+		err = fmt.Errorf("print the result: %w", printed.err)
+	}
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		hint := ""
 		if errors.As(err, &usageError{}) {
@@ -50,6 +55,21 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "%s: %s%s\n", t.name, image.PrintableLines(err.Error()), hint)
 	}
 	return exitCode(ctx, err)
+}
+
+// results is where results go. It remembers the first write that failed, for
+// the many places that print and don't look.
+type results struct {
+	to  io.Writer
+	err error
+}
+
+func (r *results) Write(p []byte) (int, error) {
+	n, err := r.to.Write(p)
+	if err != nil && r.err == nil {
+		r.err = err
+	}
+	return n, err
 }
 
 // calledAs is the name that messages begin with: nsrun hands its verbs over

@@ -145,3 +145,18 @@ func everyVerbHasHelp(t *testing.T) {
 		}
 	}
 }
+
+// TestFullOutputIsAFailure: what could not be printed was not said.
+func TestFullOutputIsAFailure(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	for _, args := range [][]string{{"--help"}, {"run", "--help"}, {"version"}} {
+		var said strings.Builder
+		if code := run(append([]string{"nsrun"}, args...), full, &said); code != 1 || !strings.Contains(said.String(), "no space left") {
+			t.Errorf("nsrun %s: exit %d, %q", strings.Join(args, " "), code, said.String())
+		}
+	}
+}

@@ -23,10 +23,26 @@ func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
 
 // app is one call of the command.
 type app struct {
-	name           string // as it was called: nsrun or docker
-	dir            *runtime.Dir
-	store          *image.Store
-	stdout, stderr io.Writer
+	name   string // as it was called: nsrun or docker
+	dir    *runtime.Dir
+	store  *image.Store
+	stdout *results
+	stderr io.Writer
+}
+
+// results is where results go. It remembers the first write that failed, for
+// the many places that print and don't look.
+type results struct {
+	to  io.Writer
+	err error
+}
+
+func (r *results) Write(p []byte) (int, error) {
+	n, err := r.to.Write(p)
+	if err != nil && r.err == nil {
+		r.err = err
+	}
+	return n, err
 }
 
 // usageError is a wrong flag or argument: exit 125, as docker has it.
@@ -50,7 +66,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "nsrun: a container has only a link of the kernel's to the machine's nsrun as its program; give it a program of its own")
 		return runtime.ExitNotExecutable
 	}
-	a := &app{name: "nsrun", stdout: stdout, stderr: stderr}
+	a := &app{name: "nsrun", stdout: &results{to: stdout}, stderr: stderr}
 	homeless := a.open()
 	if filepath.Base(args[0]) == "docker" {
 		a.name = "docker"
@@ -106,6 +122,9 @@ func (a *app) open() (err error) {
 // exitCode prints an error and turns it into docker's number for it.
 func (a *app) exitCode(verb string, err error) int {
 	var exit exitError
+	if err == nil && a.stdout.err != nil {
+		err = fmt.Errorf("print the result: %w", a.stdout.err)
+	}
 	if err == nil {
 		return 0
 	}
