@@ -44,6 +44,8 @@ type Config struct {
 	EtcdCA        string            // CA of the outside etcd's certificates
 	EtcdCert      string            // certificate to show it
 	EtcdKey       string            //
+	EtcdUser      string            // user of the outside etcd's own; empty: none
+	EtcdPassword  string            // file that holds its password
 	Control       bool              // with an outside etcd: this is a control machine
 	KeyPrefix     string            // under which the cluster's records lie in etcd
 }
@@ -153,6 +155,8 @@ func settings() []setting {
 		text("EtcdCA", "CA of the outside etcd's certificates", func(c *Config) *string { return &c.EtcdCA }, absolute),
 		text("EtcdCert", "certificate to show the outside etcd", func(c *Config) *string { return &c.EtcdCert }, absolute),
 		text("EtcdKey", "key of EtcdCert", func(c *Config) *string { return &c.EtcdKey }, absolute),
+		text("EtcdUser", "user to log in to the outside etcd as, where it wants one", func(c *Config) *string { return &c.EtcdUser }, anything),
+		text("EtcdPasswordFile", "file with the password of EtcdUser, readable by its owner only", func(c *Config) *string { return &c.EtcdPassword }, absolute),
 		{
 			key: "Control", help: "with an outside etcd: whether this is a control machine",
 			set: func(c *Config, v string) error {
@@ -237,6 +241,8 @@ func keyPrefix(v string) error {
 	return nil
 }
 
+func anything(string) error { return nil }
+
 func absolute(v string) error {
 	if v == "" {
 		return nil
@@ -312,10 +318,21 @@ func (c Config) check() error {
 		return errors.New("Control= goes with EtcdEndpoints= of an outside etcd; with embedded etcd the cluster chooses its control machines itself")
 	case outside && !c.Control:
 		return errors.New("EtcdEndpoints= is for control machines: set Control=yes too, or leave both out, since other machines use a control machine's gate")
-	case outside && (c.EtcdCA == "" || c.EtcdCert == "" || c.EtcdKey == ""):
-		return errors.New("EtcdEndpoints= needs EtcdCA=, EtcdCert= and EtcdKey=: an outside etcd is only spoken to over mutual TLS")
+	case outside && c.EtcdCA == "":
+		return errors.New("EtcdEndpoints= needs EtcdCA=: an outside etcd is only spoken to over TLS")
+	case (c.EtcdCert == "") != (c.EtcdKey == ""):
+		return errors.New("EtcdCert= and EtcdKey= go together")
+	case (c.EtcdUser == "") != (c.EtcdPassword == ""):
+		return errors.New("EtcdUser= and EtcdPasswordFile= go together")
+	case outside && c.EtcdCert == "" && c.EtcdUser == "":
+		return errors.New("EtcdEndpoints= needs EtcdCert= and EtcdKey=, or EtcdUser= and EtcdPasswordFile=: an etcd that lets anybody in isn't spoken to")
+	case !outside && c.EtcdCA+c.EtcdCert+c.EtcdUser != "":
+		return errors.New("EtcdCA=, EtcdCert=, EtcdKey=, EtcdUser= and EtcdPasswordFile= go with EtcdEndpoints= of an outside etcd")
 	case c.DataDir == "" || c.RunDir == "":
 		return errors.New("DataDir= and RunDir= can't be empty")
+	case outside:
+		_, err := c.etcdAccess(time.Now())
+		return err
 	}
 	return nil
 }

@@ -68,6 +68,12 @@ func TestConfigErrors(t *testing.T) {
 		{"a number of members that can't be", "[Clusterd]\nMembers=2\n", `Members=: "2" is not 1, 3 or 5`},
 		{"metadata that is no pair", "[Clusterd]\nMetadata=region\n", `Metadata=: "region" is not key=value`},
 		{"a lease that is too short", "[Clusterd]\nMachineLease=1s\n", "MachineLease=: 1s is too short; the least is 2s"},
+		{"a quota that is too small", "[Clusterd]\nEtcdQuotaMiB=8\n", `EtcdQuotaMiB=: "8" is no number from 16`},
+		{"an outside etcd without a CA", "[Clusterd]\nControl=yes\nEtcdEndpoints=10.0.0.1:2379\n", "EtcdEndpoints= needs EtcdCA="},
+		{"an outside etcd that knows nobody", "[Clusterd]\nControl=yes\nEtcdEndpoints=10.0.0.1:2379\nEtcdCA=/ca\n", "needs EtcdCert= and EtcdKey=, or EtcdUser="},
+		{"a user without a password", "[Clusterd]\nControl=yes\nEtcdEndpoints=10.0.0.1:2379\nEtcdCA=/ca\nEtcdUser=u\n", "EtcdUser= and EtcdPasswordFile= go together"},
+		{"a user of no etcd", "[Clusterd]\nEtcdUser=u\nEtcdPasswordFile=/p\n", "go with EtcdEndpoints="},
+		{"a CA that isn't there", "[Clusterd]\nControl=yes\nEtcdEndpoints=10.0.0.1:2379\nEtcdCA=/no/ca\nEtcdUser=u\nEtcdPasswordFile=/p\n", "read EtcdCA=: open /no/ca"},
 		{"a relative directory", "[Clusterd]\nDataDir=x\n", `DataDir=: "x" is no absolute path`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -47,6 +47,11 @@ func newAuthority(t testing.TB) *authority {
 
 func (a *authority) issue(t testing.TB, dir, name string) (certFile, keyFile string) {
 	t.Helper()
+	return a.issueUntil(t, dir, name, time.Now().Add(time.Hour))
+}
+
+func (a *authority) issueUntil(t testing.TB, dir, name string, ends time.Time) (certFile, keyFile string) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	a.serial++
@@ -54,7 +59,7 @@ func (a *authority) issue(t testing.TB, dir, name string) (certFile, keyFile str
 		SerialNumber: big.NewInt(a.serial),
 		Subject:      pkix.Name{CommonName: name},
 		NotBefore:    time.Now().Add(-time.Minute),
-		NotAfter:     time.Now().Add(time.Hour),
+		NotAfter:     ends,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},

@@ -14,6 +14,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+
+	"github.com/clusterd/clusterd/registry"
 )
 
 // Connection is a way to an etcd cluster: over the network, or to the member in
@@ -36,6 +38,37 @@ type Connection struct {
 // only. It does not wait for an answer. With several endpoints each call goes to the
 // next one, so that one that is dead is left for another within seconds.
 func Dial(endpoints []string, secure *tls.Config, log *slog.Logger) (*Connection, error) {
+	return dial(context.Background(), endpoints, Access{TLS: secure}, log)
+}
+
+// Access is what an outside etcd asks of whom it serves.
+type Access struct {
+	TLS            *tls.Config // the client's side; with a certificate if etcd wants one
+	User, Password string      // of etcd's own; empty: none
+}
+
+// DialAs prepares a connection as Dial does, to an etcd kept by others. If
+// there is a user, it logs in first: wrong words are ErrRefused, and nobody there
+// is ErrNoAnswer.
+func DialAs(endpoints []string, a Access, log *slog.Logger) (*Connection, error) {
+	ctx, tries := withAttempts(context.Background())
+	conn, err := dial(ctx, endpoints, a, log)
+	if err == nil {
+		conn.fix += ", and that EtcdCA= and EtcdCert= are good"
+		return conn, nil
+	}
+	where := strings.Join(endpoints, ", ")
+	if classify(err) != registry.ErrRefused {
+		if tries.last != nil {
+			err = tries.last
+		}
+		return nil, fmt.Errorf("log in to etcd: %w: %s: %s; check that they are up and reachable from here", registry.ErrNoAnswer, where, reason(err))
+	}
+	return nil, fmt.Errorf("log in to etcd at %s as %s: %w: %s", where, a.User, registry.ErrRefused, reason(err))
+}
+
+func dial(ctx context.Context, endpoints []string, a Access, log *slog.Logger) (*Connection, error) {
+	secure := a.TLS
 	urls := make([]string, len(endpoints))
 	for i, e := range endpoints {
 		unix := strings.HasPrefix(e, "unix:")
@@ -47,8 +80,12 @@ func Dial(endpoints []string, secure *tls.Config, log *slog.Logger) (*Connection
 		}
 	}
 	client, err := clientv3.New(clientv3.Config{
+		Context:               ctx,
 		Endpoints:             urls,
 		TLS:                   secure,
+		Username:              a.User,
+		Password:              a.Password,
+		DialTimeout:           callTimeout,      // of logging in; nothing else waits for a connection
 		DialKeepAliveTime:     10 * time.Second, // the least that gRPC takes
 		DialKeepAliveTimeout:  3 * time.Second,  // also TCP_USER_TIMEOUT: what isn't acknowledged so long is dead
 		PermitWithoutStream:   false,

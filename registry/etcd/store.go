@@ -258,6 +258,8 @@ func classify(err error) error {
 		{rpctypes.ErrLeaseNotFound, registry.ErrLeaseGone},
 		{rpctypes.ErrNoSpace, registry.ErrFull},
 		{rpctypes.ErrPermissionDenied, registry.ErrRefused},
+		{rpctypes.ErrAuthFailed, registry.ErrRefused},
+		{rpctypes.ErrUserEmpty, registry.ErrRefused},
 		{rpctypes.ErrTooManyRequests, registry.ErrNoAnswer},
 		{rpctypes.ErrRequestTooLarge, registry.ErrInvalid},
 	} {
