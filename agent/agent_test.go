@@ -470,6 +470,7 @@ func TestFreezesOnAnotherCluster(t *testing.T) {
 	}{
 		{"another id", &registry.Cluster{Id: "c2", Epoch: 1}, ""},
 		{"a lower epoch", &registry.Cluster{Id: "c1", Epoch: 0}, "generation 1: frozen: the registry is at epoch 0, this machine has seen 1"},
+		{"a newer schema", &registry.Cluster{Version: 2, Id: "c1", Epoch: 1}, "generation 1: frozen: read record cluster/id: unreadable record: its version is 2, this software knows 1; upgrade this machine's clusterd"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -331,6 +331,7 @@ func TestC03_WithoutTheClusterRecordNothingIsDecided(t *testing.T) {
 		{"it is gone", func(w *world) { w.remove(registry.ClusterKey) }},
 		{"it is another cluster's", func(w *world) { w.put(registry.ClusterKey, &registry.Cluster{Id: "c2", Epoch: 1}) }},
 		{"its epoch went back", func(w *world) { w.put(registry.ClusterKey, &registry.Cluster{Id: "c1", Epoch: 0}) }},
+		{"it is of a newer schema", func(w *world) { w.put(registry.ClusterKey, &registry.Cluster{Version: 2, Id: "c1", Epoch: 1}) }},
 		{"it is garbage", func(w *world) { w.say("garbage " + registry.ClusterKey) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -210,13 +210,13 @@ func read[T any, P interface {
 
 func (x *index) applyCluster(e registry.Event) {
 	now := &x.identity
-	rec := read[registry.Cluster](x, e)
+	rec, err := registry.Decode[registry.Cluster](e.Record)
 	before := now.frozen
 	switch {
 	case e.Deleted:
 		now.frozen = "the registry has no cluster record"
-	case rec == nil:
-		now.frozen = "the registry's cluster record is not readable"
+	case err != nil: // garbage, or a newer clusterd's
+		now.frozen = err.Error()
 	case now.id != "" && rec.Id != now.id:
 		now.frozen = fmt.Sprintf("the registry is cluster %s's, not %s's", rec.Id, now.id)
 	case rec.Epoch < now.epoch:

@@ -182,8 +182,14 @@ func (c *Control) freshView(ctx context.Context) (registry.View, error) {
 	return c.Copy.View(), nil
 }
 
-// write commits a transaction, or says in time that there was no answer.
+// write commits a transaction, or says in time that there was no answer. Where
+// the cluster's own record is of a newer software, this one writes nothing.
 func (c *Control) write(ctx context.Context, guards []registry.Guard, ops []registry.Op) (registry.Revision, error) {
+	if rec, ok := c.Copy.Get(registry.ClusterKey); ok {
+		if _, err := registry.Decode[registry.Cluster](rec); err != nil {
+			return 0, conflict("nothing is changed in a cluster that this machine's clusterd can't read: %v", err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
 	return c.Store.Commit(ctx, guards, ops)
