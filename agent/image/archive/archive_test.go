@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -553,4 +554,37 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("beside the archive: %v, %v", entries, err)
 		}
 	})
+}
+
+// TestSaveLeavesNothingOnTheWay: until an archive is whole, there is nothing to
+// see of it that somebody who is killed could leave.
+func TestSaveLeavesNothingOnTheWay(t *testing.T) {
+	l, store := newLoader(t, "")
+	loaded, err := load(l, dockerArchive(t, "app:1", someImage(t)), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "saved.tar")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	wanted := []Wanted{{loaded[0].Image, loaded[0].Refs}}
+	if err := SaveFile(ctx, store, image.OCIArchive, wanted, file); err == nil {
+		t.Error("no error from a save that was called off")
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+	if err := os.WriteFile(file, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := SaveFile(t.Context(), store, image.OCIArchive, wanted, file); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 || left[0].Name() != "saved.tar" {
+		t.Errorf("left %v", left)
+	}
+	if err := SaveFile(t.Context(), store, image.OCIArchive, wanted, filepath.Join(dir, "none", "saved.tar")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("to a directory that isn't there: %v", err)
+	}
 }

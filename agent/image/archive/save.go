@@ -10,6 +10,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/clusterd/clusterd/agent/image"
 	"github.com/clusterd/clusterd/agent/image/unpack"
@@ -170,14 +173,22 @@ func SaveFile(ctx context.Context, store *image.Store, form image.Transport, ima
 		}
 		return errors.Join(Save(ctx, store, form, images, f), f.Close())
 	}
+	// Without a name until it is whole, it goes with this process.
 	tmp := fmt.Sprintf("%s.%d.part", path, os.Getpid())
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(filepath.Dir(path), os.O_WRONLY|unix.O_TMPFILE, 0o600)
+	nameless := err == nil
+	if !nameless { // a file system that can't, or no such directory
+		f, err = os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	}
 	if err != nil {
 		return err
 	}
 	defer os.Remove(tmp)
-	err = Save(ctx, store, form, images, f)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	err = errors.Join(Save(ctx, store, form, images, f), f.Sync())
+	if err == nil && nameless {
+		err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, tmp, unix.AT_SYMLINK_FOLLOW)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)
