@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"strconv"
 	"strings"
 )
@@ -127,11 +128,9 @@ func (p Prefix) Choose(name string, wanted Address, who func(Address) string) (A
 	return 0, fmt.Errorf("network %s: %w (%d); set a larger Subnet= in %s", p, ErrFull, count, ConfigFile)
 }
 
-// hash is FNV-1a.
+// hash picks where to look first, the same place for a name each time.
 func hash(s string) uint32 {
-	h := uint32(2166136261)
-	for _, c := range []byte(s) {
-		h = (h ^ uint32(c)) * 16777619
-	}
-	return h
+	h := fnv.New32a()
+	h.Write([]byte(s))
+	return h.Sum32()
 }

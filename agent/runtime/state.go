@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -317,12 +318,11 @@ const (
 // Ranges are marked under run: a mark outlives neither its owner nor a reboot.
 func (d *Dir) claimIDs(name string) (uint32, error) {
 	const ranges = (idsLast - idsFirst) / idsPerContainer
-	hash := uint32(2166136261)
-	for _, c := range []byte(name) {
-		hash = (hash ^ uint32(c)) * 16777619
-	}
+	hash := fnv.New32a()
+	hash.Write([]byte(name))
+	first := hash.Sum32() % ranges
 	for i := range uint32(ranges) {
-		base := idsFirst + (hash%ranges+i)%ranges*idsPerContainer
+		base := idsFirst + (first+i)%ranges*idsPerContainer
 		mark := d.mark(base)
 		owner, err := os.Readlink(mark)
 		if err == nil && owner != name {
