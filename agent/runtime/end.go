@@ -434,9 +434,29 @@ func (d *Dir) sweep() error {
 			err = errors.Join(err, removeAll(filepath.Join(making, e.Name())))
 		}
 	}
-	err = errors.Join(err, d.sweepLeases())
+	err = errors.Join(err, d.sweepMarks(), d.sweepLeases())
 	unlock()
 	return errors.Join(err, d.emptyTrash())
+}
+
+// sweepMarks removes the marks of ids that no container has any more: who marked
+// them was killed, or has ended and nobody has removed it yet. The lock is held, so
+// none is about to be recorded.
+func (d *Dir) sweepMarks() error {
+	entries, err := os.ReadDir(filepath.Join(d.run, "ids"))
+	for _, e := range entries {
+		mark := filepath.Join(d.run, "ids", e.Name())
+		owner, linkErr := os.Readlink(mark)
+		if linkErr != nil {
+			err = errors.Join(err, linkErr)
+			continue
+		}
+		if live, liveErr := d.readLive(owner); liveErr == nil && live.alive() && d.mark(live.IDs) == mark {
+			continue
+		}
+		err = errors.Join(err, os.Remove(mark))
+	}
+	return err
 }
 
 // sweepLeases ends the leases of containers that are no more. A container takes

@@ -327,3 +327,32 @@ func TestLiveLineReadsBackTheSame(t *testing.T) {
 		}
 	}
 }
+
+// TestSweepRemovesStaleMarks: ids that were marked for a start which was killed
+// before it was recorded, or for a container that has ended, are marked no more.
+func TestSweepRemovesStaleMarks(t *testing.T) {
+	d := testDir(t)
+	ids, err := claim(t, d, Record{Name: "web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, err := claim(t, d, Record{Name: "ended"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(d.live("ended"), []byte(Live{PID: os.Getpid(), Start: 1, IDs: ended}.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for owner, base := range map[string]uint32{"never-recorded": idsFirst, "web": idsFirst + 65536} {
+		if err := os.Symlink(owner, d.mark(base)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.sweep(); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(d.run, "ids", "*"))
+	if want := d.mark(ids); err != nil || len(left) != 1 || left[0] != want {
+		t.Errorf("marks left: %v, %v; want that of the one that runs, %s", left, err, want)
+	}
+}
