@@ -34,9 +34,10 @@ type coreUnit struct {
 	gone bool
 }
 
-// run works until ctx ends.
-func (m *core) run(ctx context.Context) error {
+// run works until ctx ends, and calls joined once the machine is registered.
+func (m *core) run(ctx context.Context, joined func()) error {
 	lease, err := m.register(ctx)
+	joined()
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func (f *fleet) start(ctx context.Context, running *sync.WaitGroup) error {
 	if err != nil {
 		return err
 	}
-	starting := make(chan struct{}, 64) // handshakes at a time
+	starting := make(chan struct{}, 64) // machines that join at a time
 	for i := range f.config.Machines {
 		starting <- struct{}{}
 		id := machineID(i)
@@ -110,20 +110,17 @@ func (f *fleet) start(ctx context.Context, running *sync.WaitGroup) error {
 		}
 		running.Go(func() {
 			defer conn.Close()
-			if err := run(ctx); err != nil && ctx.Err() == nil {
+			if err := run(ctx, sync.OnceFunc(func() { <-starting })); err != nil && ctx.Err() == nil {
 				f.log.Error("hollow machine ended", "machine", i, "error", err)
 			}
 		})
-		go func() {
-			time.Sleep(10 * time.Millisecond)
-			<-starting
-		}()
 	}
 	return nil
 }
 
-// machine makes the i-th machine, and returns what runs it.
-func (f *fleet) machine(i int, id registry.MachineID, store *etcd.Store) (func(context.Context) error, error) {
+// machine makes the i-th machine, and returns what runs it and calls joined once
+// it is registered.
+func (f *fleet) machine(i int, id registry.MachineID, store *etcd.Store) (func(ctx context.Context, joined func()) error, error) {
 	if !f.config.Agents {
 		m := &core{fleet: f, store: store, id: id, index: i, units: map[unit.Name]*coreUnit{}, wake: make(chan struct{}, 1)}
 		return m.run, nil
@@ -138,7 +135,10 @@ func (f *fleet) machine(i int, id registry.MachineID, store *etcd.Store) (func(c
 	if err != nil {
 		return nil, err
 	}
-	return a.Run, nil
+	return func(ctx context.Context, joined func()) error {
+		defer time.AfterFunc(100*time.Millisecond, joined).Stop()
+		return a.Run(ctx)
+	}, nil
 }
 
 // ear is a machine's store; it notes what reaches the machine.
