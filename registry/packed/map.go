@@ -42,10 +42,17 @@ func (m *Map) Clone() *Map { return &Map{runs: m.runs.Clone(), size: m.size} }
 
 // Get returns one record; its value is the caller's.
 func (m *Map) Get(key string) (Entry, bool) {
-	for e := range m.Range(key, key+"\x00") {
-		return e, true
+	at := run{first: key}
+	m.runs.DescendLessOrEqual(at, func(r run) bool { at = r; return false })
+	n, found := at.find(key)
+	if !found {
+		return Entry{}, false
 	}
-	return Entry{}, false
+	s := at.scan()
+	for range n {
+		s.next()
+	}
+	return s.entry(), true
 }
 
 // Range goes through the records from one key up to, not including, another,

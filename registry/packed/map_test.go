@@ -106,3 +106,17 @@ func BenchmarkGet(b *testing.B) {
 		m.Get(all[i*7919%len(all)].Key)
 	}
 }
+
+func BenchmarkGetNothing(b *testing.B) {
+	m := New()
+	var all []Change
+	for i := range 100_000 {
+		all = append(all, Change{Entry: Entry{Key: fmt.Sprintf("units/web@%06d.service", 2*i), Value: []byte("some value of a unit"), Created: int64(i), Modified: int64(i)}})
+	}
+	m.Apply(all)
+	key := fmt.Sprintf("units/web@%06d.service", 77_777)
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Get(key)
+	}
+}

@@ -83,6 +83,26 @@ func commonSuffix(a, b []byte) int {
 	return n
 }
 
+// find says how many entries are to be read to have that of key. Values cost it
+// nothing.
+func (r run) find(key string) (n int, found bool) {
+	var room [128]byte
+	s, own := scan{rest: r.data}, room[:0]
+	for s.rest != "" {
+		n++
+		shared := s.uvarint()
+		own = append(own[:shared], s.take(s.uvarint())...)
+		if string(own) >= key {
+			return n, string(own) == key
+		}
+		for range 5 { // created, modified, lease, and what the value shares
+			s.uvarint()
+		}
+		s.take(s.uvarint())
+	}
+	return 0, false
+}
+
 // scan reads a run's entries one after the other.
 func (r run) scan() *scan { return &scan{rest: r.data} }
 
