@@ -3,8 +3,8 @@
 //
 // Store has two implementations, registry/etcd and registry/mem, which pass the
 // same conformance suite (registry/storetest), also through registry/gate. The
-// leader election, [Campaign], and the in-memory copy, [Follow], are written
-// once, over Store.
+// leader election, [Campaign], [Follow], which tells what changes and audits
+// that it was told, and the in-memory [Copy] are written once, over Store.
 //
 // Records are protocol buffers (record.proto). The registry decides nothing:
 // where a unit runs is package engine's business, what a machine does package
