@@ -24,11 +24,13 @@ func (p *Puller) layers(ctx context.Context, session *image.Session, from *repos
 	for i, blob := range blobs {
 		wg.Go(func() {
 			slots <- struct{}{}
-			defer func() { <-slots }()
+			leave := sync.OnceFunc(func() { <-slots })
+			defer leave()
 			if ctx.Err() != nil {
 				return
 			}
 			made, err := session.Layer(ctx, diffIDs[i], func(fresh image.Fresh) error {
+				defer leave() // the next needs not wait until this one is on the disk
 				return p.layer(ctx, session, from, blob, diffIDs[i], fresh)
 			})
 			switch {

@@ -109,12 +109,12 @@ func Layer(ctx context.Context, dir string, blob io.Reader, want Want, limits Li
 }
 
 func layer(in *source, dir string, limits Limits, frame io.Writer) (*Report, image.Digest, error) {
-	plain, err := decompress(in)
+	plain, err := readAhead(in)
 	if err != nil {
 		return nil, "", fmt.Errorf("decompress: %w", err)
 	}
 	defer plain.Close()
-	guard := &guard{in: in, limits: limits}
+	guard := &guard{limits: limits}
 	framer, err := newFramer(frame)
 	if err != nil {
 		return nil, "", err
@@ -200,14 +200,14 @@ func isZstd(magic []byte) bool {
 // Plain decompresses in, whatever it is compressed with, within limits.
 func Plain(ctx context.Context, in io.Reader, limits Limits) (io.ReadCloser, error) {
 	from := &source{ctx: ctx, r: in, sum: sha256.New()}
-	plain, err := decompress(from)
+	plain, err := readAhead(from)
 	if err != nil {
 		return nil, err
 	}
 	return struct {
 		io.Reader
 		io.Closer
-	}{&counted{r: plain, guard: &guard{in: from, limits: limits.withDefaults()}, sum: sha256.New()}, plain}, nil
+	}{&counted{r: plain, guard: &guard{limits: limits.withDefaults()}, sum: sha256.New()}, plain}, nil
 }
 
 // source reads the blob, counts and hashes it, and keeps the error it ended with.
@@ -235,9 +235,8 @@ func (s *source) Read(p []byte) (int, error) {
 
 // guard compares what comes out with what went in.
 type guard struct {
-	in     *source
-	limits Limits
-	out    int64
+	limits  Limits
+	in, out int64
 }
 
 func (g *guard) add(n int64) error {
@@ -245,15 +244,15 @@ func (g *guard) add(n int64) error {
 	switch {
 	case g.out > g.limits.BytesMax:
 		return fmt.Errorf("%w: more than %d bytes", ErrBomb, g.limits.BytesMax)
-	case g.out > g.limits.FreeBytes && g.out/g.limits.Ratio > g.in.read:
-		return fmt.Errorf("%w: %d bytes out of %d, more than %d times as many", ErrBomb, g.out, g.in.read, g.limits.Ratio)
+	case g.out > g.limits.FreeBytes && g.out/g.limits.Ratio > g.in:
+		return fmt.Errorf("%w: %d bytes out of %d, more than %d times as many", ErrBomb, g.out, g.in, g.limits.Ratio)
 	}
 	return nil
 }
 
 // counted is the unpacked stream on its way through guard and hash.
 type counted struct {
-	r      io.Reader
+	r      *ahead
 	guard  *guard
 	sum    hash.Hash
 	framer *framer
@@ -262,6 +261,7 @@ type counted struct {
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.sum.Write(p[:n])
+	c.guard.in = c.r.took()
 	if bad := c.guard.add(int64(n)); bad != nil {
 		return n, bad
 	}
