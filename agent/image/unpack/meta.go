@@ -55,16 +55,18 @@ func (t *tree) welcome(attr string) bool {
 	return strings.HasPrefix(attr, "user.") || attr == "system.posix_acl_access" || attr == "system.posix_acl_default"
 }
 
-// finishFD sets what an open file or directory is to have.
-func (t *tree) finishFD(fd int, m meta) error {
-	if !t.own {
+// finishFD sets what an open file or directory is to have, st being what it has.
+func (t *tree) finishFD(fd int, st *unix.Stat_t, m meta) error {
+	if !t.own && (st.Uid != uint32(m.uid) || st.Gid != uint32(m.gid)) {
 		if err := unix.Fchown(fd, m.uid, m.gid); err != nil {
 			return fmt.Errorf("owner %d:%d: %w", m.uid, m.gid, err)
 		}
 	}
 	// After the owner, since that takes set-id bits and capabilities away.
-	if err := unix.Fchmod(fd, m.mode); err != nil {
-		return fmt.Errorf("mode %#o: %w", m.mode, err)
+	if st.Mode&0o7777 != m.mode || m.mode&0o7000 != 0 {
+		if err := unix.Fchmod(fd, m.mode); err != nil {
+			return fmt.Errorf("mode %#o: %w", m.mode, err)
+		}
 	}
 	for attr, value := range m.xattrs {
 		err := unix.Fsetxattr(fd, attr, []byte(value), 0)
@@ -132,7 +134,11 @@ func (t *tree) finishDir(name string, m meta) error {
 	if t.own { // else nobody could mount or remove it
 		m.mode |= 0o700
 	}
-	return t.finishFD(fd, m)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	return t.finishFD(fd, &st, m)
 }
 
 // setOpaque hides all that lower layers have in a directory.

@@ -123,9 +123,6 @@ func (t *tree) add(h *tar.Header, body io.Reader) error {
 	if h.Typeflag == tar.TypeDir {
 		return t.directory(name, parent, base, m)
 	}
-	if err := t.clear(parent, base); err != nil {
-		return err
-	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		if isSparse(h) { // its frame holds it as it stands in the archive
@@ -133,6 +130,11 @@ func (t *tree) add(h *tar.Header, body io.Reader) error {
 		}
 		t.framer.begin()
 		return errors.Join(t.file(parent, base, body, m), t.framer.end(name))
+	}
+	if err := t.clear(parent, base); err != nil {
+		return err
+	}
+	switch h.Typeflag {
 	case tar.TypeSymlink:
 		if h.Linkname == "" {
 			return errors.New("symbolic link to nothing")
@@ -241,7 +243,12 @@ func (t *tree) makeDir(parent int, base string, opaque bool) error {
 }
 
 func (t *tree) file(parent int, base string, body io.Reader, m meta) error {
-	fd, err := unix.Openat(parent, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	fd, err := create(parent, base, m.mode)
+	if err == unix.EEXIST {
+		if err = t.clear(parent, base); err == nil {
+			fd, err = create(parent, base, m.mode)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -255,7 +262,13 @@ func (t *tree) file(parent int, base string, body io.Reader, m meta) error {
 		return err
 	}
 	t.report.crcs[st.Ino] = sum
-	return t.finishFD(fd, m)
+	return t.finishFD(fd, &st, m)
+}
+
+// create makes a file that isn't there yet, with as much of its mode as the umask and
+// caution allow. Most files then need no other.
+func create(parent int, base string, mode uint32) (int, error) {
+	return unix.Openat(parent, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode&0o777)
 }
 
 // copy writes body to fd and returns its checksum. The guard counts these bytes too, as
