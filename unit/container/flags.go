@@ -148,13 +148,18 @@ func (c *converter) serviceFlags(add func(string, option)) {
 	service("cpuset-cpus", "AllowedCPUs", same)
 	service("cpuset-mems", "AllowedMemoryNodes", same)
 	service("oom-score-adj", "OOMScoreAdjust", same)
-	service("pids-limit", "TasksMax", func(v string) (string, bool) {
-		n, err := strconv.Atoi(v)
-		if n <= 0 {
-			v = "infinity"
+	add("pids-limit", option{do: func(flag, v string) {
+		switch n, err := strconv.Atoi(v); {
+		case err != nil || n < -1:
+			c.refuse(flag, clip(v)+" is no number", "write how many processes and threads it may have, or -1")
+		case n <= 0:
+			c.set("Service", "TasksMax", "infinity")
+		case n < tasksMin:
+			c.refuse(flag, v+" is too few to start anything", "write "+strconv.Itoa(tasksMin)+" at least: nsrun has five threads itself until the program runs")
+		default:
+			c.set("Service", "TasksMax", v)
 		}
-		return v, err == nil && n >= -1
-	})
+	}})
 	service("cgroup-parent", "Slice", func(v string) (string, bool) { return v, strings.HasSuffix(v, ".slice") })
 	add("ulimit", option{do: func(flag, v string) {
 		if key, value, ok := limit(v); ok {

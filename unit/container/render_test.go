@@ -190,6 +190,7 @@ func TestRenderErrors(t *testing.T) {
 		{"a section of the name it gets", "", "[X-Container]\nA=b\n[Container]\nImage=a", `web.container:3: [Container] becomes [X-Container] for systemd, and there is one already; rename one of them, or drop it`},
 		{"a group alone", "", "[Container]\nImage=a\nGroup=g", `web.container:3: Group= needs User=; say who it runs as: User=0 is root`},
 		{"a list that is none", "", "[Container]\nImage=a\nEntrypoint=[\"a", `web.container:3: Entrypoint="[\"a" is no list; write the program alone, or such as ["/bin/sh", "-c"]`},
+		{"no room for nsrun", "", "[Container]\nImage=a\nPidsLimit=5", `web.container:3: PidsLimit=5 is too few to start anything; write 6 at least: nsrun has five threads itself until the program runs`},
 		{"sizes, numbers, limits", "", "[Container]\nImage=a\nMemory=much\nPidsLimit=few\nUlimit=x\nStopTimeout=5s\nPull=maybe", "web.container:3: Memory=much is no size; write such as 512m or 2g\n" +
 			"web.container:4: PidsLimit=few is no number; write how many processes and threads it may have, or -1\n" +
 			"web.container:5: Ulimit=x is no limit; write such as nofile=1024:4096\n" +

@@ -301,6 +301,11 @@ func memorySize(s string) (string, bool) {
 	return digits + suffix, true
 }
 
+// tasksMin is how few processes and threads a unit may be allowed: nsrun itself
+// has five for a moment, one more is the program, and a Go program that may have
+// no further thread ends without a word of sense.
+const tasksMin = 6
+
 func (r *renderer) pidsLimit(key string, values []unit.Value) {
 	v := values[len(values)-1]
 	n, err := strconv.ParseInt(bare(v.Text), 10, 64)
@@ -309,6 +314,8 @@ func (r *renderer) pidsLimit(key string, values []unit.Value) {
 		r.fail(v.Line, key+"="+clip(v.Text)+" is no number", "write how many processes and threads it may have, or -1")
 	case n <= 0:
 		r.set(v, key, "TasksMax", "infinity")
+	case n < tasksMin:
+		r.fail(v.Line, key+"="+clip(v.Text)+" is too few to start anything", "write "+strconv.Itoa(tasksMin)+" at least: nsrun has five threads itself until the program runs")
 	default:
 		r.set(v, key, "TasksMax", strconv.FormatInt(n, 10))
 	}
