@@ -155,3 +155,83 @@ func TestCVE_2024_45310(t *testing.T) {
 func renameExchange(a, b string) error {
 	return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
 }
+
+// TestCVE_2025_52881 exchanges the directory that /proc goes on with another one,
+// and with a link to that, while containers start: what is written to the kernel's
+// files must not go to files of somebody's own, nor be left out. It can't, for it
+// goes by descriptors of a procfs that is made for the container and that no path
+// leads to yet, whatever becomes of the place it is mounted on.
+func TestCVE_2025_52881(t *testing.T) {
+	const setting = "sys/net/ipv4/ip_unprivileged_port_start"
+	program, root := realNsrun(t)
+	shared := filepath.Join(t.TempDir(), "root")
+	if out, err := exec.Command("cp", "-a", root, shared).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	evil := filepath.Join(shared, "evil")
+	for _, d := range []string{filepath.Join(shared, "proc"), filepath.Dir(filepath.Join(evil, setting))} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decoy, err := os.OpenFile(filepath.Join(evil, setting), os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer decoy.Close()
+	if _, err := decoy.WriteString("decoy"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("evil", filepath.Join(shared, "link")); err != nil {
+		t.Fatal(err)
+	}
+	machine, err := os.ReadFile("/proc/" + setting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				other := "evil"
+				if i%8 > 5 { // and back: most starts are to get somewhere
+					other = "link"
+				}
+				_ = renameExchange(filepath.Join(shared, "proc"), filepath.Join(shared, other))
+			}
+		}
+	}()
+	started, wrong := 0, 0
+	for range 60 {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		// The names go on changing: the procfs is under one of them.
+		out, err := exec.CommandContext(ctx, program, "run", "--rm", "--network=none", "--rootfs", shared, "--sysctl", "net.ipv4.ip_unprivileged_port_start=77",
+			"sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do cat /proc/"+setting+" /evil/"+setting+" /link/"+setting+"; done 2>/dev/null; exit 0").CombinedOutput()
+		cancel()
+		if err != nil {
+			continue // refused, for there was a link
+		}
+		started++
+		if !strings.Contains(string(out), "77") {
+			wrong++
+			t.Logf("inside: %s", out)
+		}
+	}
+	close(stop)
+	<-stopped
+	if started == 0 || wrong > 0 {
+		t.Errorf("%d of 60 have started, in %d the setting isn't what was asked for", started, wrong)
+	}
+	said := make([]byte, 100)
+	if n, err := decoy.ReadAt(said, 0); string(said[:n]) != "decoy" {
+		t.Errorf("the decoy says %q, %v", said[:n], err)
+	}
+	if now, err := os.ReadFile("/proc/" + setting); err != nil || string(now) != string(machine) {
+		t.Errorf("the machine's own setting was %s, is %s, %v", machine, now, err)
+	}
+	t.Logf("%d of 60 started", started)
+}
