@@ -145,6 +145,26 @@ func exitOf(status syscall.WaitStatus) int {
 	return status.ExitStatus()
 }
 
+// EndLike ends this process by the signal that code stands for, if it is one that
+// systemd takes for a clean end and this the main process of a unit whose program
+// wasn't handed over, by Type=simple say. With exit code 143 the unit would have
+// failed whenever it is stopped and its program is deaf to TERM. Else it returns.
+func EndLike(code int) {
+	sig := unix.Signal(code - ExitSignal)
+	switch sig {
+	case unix.SIGHUP, unix.SIGINT, unix.SIGPIPE, unix.SIGTERM:
+	default:
+		return
+	}
+	if !mainOfUnit() {
+		return
+	}
+	action := newAction(0, 0)
+	if _, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0); errno == 0 {
+		unix.Kill(os.Getpid(), sig)
+	}
+}
+
 // settledIn is how long a container has run when we take it for one that stays.
 const settledIn = time.Second
 

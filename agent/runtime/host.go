@@ -65,8 +65,11 @@ func LookAtHost(masked ...string) Host {
 // handedOver reports whether systemd started this very process and waits for
 // word from it. Behind a shell or in ExecStartPre= that isn't so.
 func handedOver() bool {
-	return os.Getenv("NOTIFY_SOCKET") != "" && os.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid())
+	return os.Getenv("NOTIFY_SOCKET") != "" && mainOfUnit()
 }
+
+// mainOfUnit reports whether systemd started this process, of a unit.
+func mainOfUnit() bool { return os.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid()) }
 
 // wholeIDs reports whether root here can map the ids that containers get: in a
 // user name-space of one id it can't, and is no better than anybody.

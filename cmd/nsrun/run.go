@@ -177,6 +177,7 @@ func (a *app) run(args []string) error {
 		return err
 	}
 	if code != 0 {
+		runtime.EndLike(code)
 		return exitError(code)
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -80,6 +81,52 @@ func TestReloadDuringSetUp(t *testing.T) {
 		pid, ready := m.takeOver(cmd)
 		if status := reap(t, pid); !ready || status.ExitStatus() != 7 {
 			t.Errorf("handed over: ready %v, %v; want the program's exit 7\n%s", ready, status, m.output)
+		}
+	}
+}
+
+// TestStopOfSimpleUnitIsClean: by Type=simple nsrun stays the main process. When
+// systemd stops it and the program is deaf to that, or dies of it below init, the
+// unit must not have failed: no drop-in says what 143 means.
+func TestStopOfSimpleUnitIsClean(t *testing.T) {
+	m := newManager(t)
+	for _, row := range []struct {
+		name  string
+		flags []string
+		unit  bool
+	}{
+		{"deaf", nil, true},
+		{"below init", []string{"--init"}, true},
+		{"in a shell", nil, false},
+	} {
+		cmd := m.command(nil, m.run(append(row.flags, "--rm", "--name", "web", "sh", "-c", "echo up; exec sleep 100")...)...)
+		if !row.unit {
+			cmd.Args[2] = `exec "$0" "$@"`
+		}
+		cmd.Stdout = nil
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Read(make([]byte, 3)); err != nil {
+			t.Fatalf("%s: %v\n%s", row.name, err, m.output)
+		}
+		if err := unix.Kill(cmd.Process.Pid, unix.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Wait()
+		status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+		switch {
+		case row.unit && (!status.Signaled() || status.Signal() != syscall.SIGTERM):
+			t.Errorf("%s: %v, want an end by TERM, which is clean", row.name, cmd.ProcessState)
+		case !row.unit && status.ExitStatus() != 143:
+			t.Errorf("%s: %v, want exit 143", row.name, cmd.ProcessState)
+		}
+		if out, code := m.nsrun("ps", "-aq"); out != "" || code != 0 {
+			t.Errorf("%s: left: %s", row.name, out)
 		}
 	}
 }
