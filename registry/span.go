@@ -97,7 +97,7 @@ func (s *span) diff(p Part) []Event {
 			key, modified, more = next()
 		}
 	}
-	for ; more; key, modified, more = next() {
+	for ; more; key, _, more = next() {
 		gone(key)
 	}
 	return events

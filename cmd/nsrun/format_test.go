@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,21 +120,27 @@ func TestJournalTime(t *testing.T) {
 }
 
 // TestEveryVerbHasHelp: help knows each verb, by its short and its long name, and
-// says what each flag that does something is for. It is so where nsrun-image is
-// installed, too, which knows nothing of nsrun's own verbs.
+// says what each flag that does something is for. Where nsrun-image isn't
+// installed, its verbs' help says so.
 func TestEveryVerbHasHelp(t *testing.T) {
-	t.Run("without nsrun-image", everyVerbHasHelp)
+	t.Run("without nsrun-image", func(t *testing.T) { everyVerbHasHelp(t, false) })
 	bin := t.TempDir()
 	if out, err := exec.Command("go", "build", "-o", bin, "../nsrun-image").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-	t.Run("with nsrun-image", everyVerbHasHelp)
+	t.Run("with nsrun-image", func(t *testing.T) { everyVerbHasHelp(t, true) })
 }
 
-func everyVerbHasHelp(t *testing.T) {
+func everyVerbHasHelp(t *testing.T, imageProgram bool) {
 	for _, v := range verbs() {
 		var out, errs strings.Builder
+		if slices.Contains(strings.Fields(imageVerbs), v.name) && !imageProgram {
+			if code := run([]string{"docker", "help", v.name}, &out, &errs); code == 0 || !strings.Contains(errs.String(), "find nsrun-image: not beside nsrun") {
+				t.Errorf("help %s: exit code %d: %s%s", v.name, code, out.String(), errs.String())
+			}
+			continue
+		}
 		if code := run(append([]string{"docker", "help"}, strings.Fields(v.name)...), &out, &errs); code != 0 || !strings.Contains(out.String(), v.name) && v.about != "" {
 			t.Errorf("help %s: exit code %d: %s%s", v.name, code, out.String(), errs.String())
 		}
