@@ -130,16 +130,16 @@ func (s *Store) settle(fresh Fresh, diffID Digest) error {
 			return err
 		}
 	}
-	if err := os.Rename(fresh.Root(), s.LayerDir(diffID)); err != nil {
+	if err := s.place(fresh.Root(), diffID); err != nil {
 		return err
 	}
 	return syncDir(filepath.Join(s.dir, "layers"))
 }
 
-// HasLayer says whether the layer with this diffID is here.
+// HasLayer says whether the layer with this diffID is here and not marked as damaged.
 func (x *Session) HasLayer(diffID Digest) bool {
 	info, err := os.Lstat(x.store.LayerDir(diffID))
-	return err == nil && info.IsDir()
+	return err == nil && info.IsDir() && !x.store.isMarked(diffID)
 }
 
 // SumsPath returns where the list of a layer's content is.

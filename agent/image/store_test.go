@@ -226,6 +226,52 @@ func TestFailedLayerLeavesNothing(t *testing.T) {
 	}
 }
 
+// A container that has the damaged layer mounted keeps it; who comes later gets the new one.
+func TestDamagedLayerIsMadeAgain(t *testing.T) {
+	store, put := newStore(t)
+	img := put("one", "x")
+	x, err := store.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	file := filepath.Join(img.Layers[0], "x")
+	if err := os.WriteFile(file, []byte("rubbish"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	inUse, err := os.OpenRoot(img.Layers[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inUse.Close()
+	if err := x.MarkDamaged(img.DiffIDs[0]); err != nil {
+		t.Fatal(err)
+	}
+	if x.HasLayer(img.DiffIDs[0]) {
+		t.Error("a damaged layer counts as here")
+	}
+	again := put("one", "x")
+	if data, err := os.ReadFile(filepath.Join(again.Layers[0], "x")); err != nil || len(data) != 0 {
+		t.Errorf("after the repair: %q, %v", data, err)
+	}
+	if !x.HasLayer(img.DiffIDs[0]) {
+		t.Error("the mark outlives the repair")
+	}
+	x.Close()
+	if _, err := store.Prune(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := inUse.ReadFile("x"); err != nil || string(data) != "rubbish" {
+		t.Errorf("what a container has mounted: %q, %v", data, err)
+	}
+	if _, err := store.Remove(t.Context(), "one", false); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(filepath.Join(store.Dir(), "layers")); err != nil || len(left) != 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
+
 func BenchmarkResolve(b *testing.B) {
 	store, err := Open(b.TempDir())
 	if err != nil {

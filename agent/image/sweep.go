@@ -99,7 +99,7 @@ func (s *Store) drop(sub, gone string, live map[Digest]bool, bytes *int64) (drop
 		return nil, err
 	}
 	for _, e := range entries {
-		hex, _, isBeside := strings.Cut(e.Name(), ".") // .sums, .frame
+		hex, _, isBeside := strings.Cut(e.Name(), ".") // .sums, .frame, .damaged, .old-*
 		d := Digest(digestPrefix + hex)
 		if live[d] {
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log"
 	"net"
 	"net/http"
@@ -77,9 +78,30 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(env.WorkDir, "registries.conf"), []byte(conf), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
+			"exits":  exits,
+			"damage": damage,
 		},
 	})
+}
+
+// damage changes all files of all layers in a store: damage ROOT
+func damage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: damage ROOT")
+	}
+	damaged := 0
+	dirs := filepath.Join(ts.MkAbs(args[0]), "layers")
+	ts.Check(filepath.WalkDir(dirs, func(path string, d fs.DirEntry, err error) error {
+		beside, _ := filepath.Rel(dirs, path)
+		if err != nil || !d.Type().IsRegular() || filepath.Dir(beside) == "." {
+			return err
+		}
+		damaged++
+		return os.WriteFile(path, []byte("rubbish"), 0o600)
+	}))
+	if damaged == 0 {
+		ts.Fatalf("%s has nothing to damage", args[0])
+	}
 }
 
 // exits runs a command and checks its exit code: exits CODE COMMAND ARGS…

@@ -106,8 +106,10 @@ func (p *Puller) Pull(ctx context.Context, ref string) (img *image.Image, fresh 
 	return nil, false, fmt.Errorf("pull %s: %w", ref, err)
 }
 
-// fits says whether an image that is here is the variant that is wanted.
-func (p *Puller) fits(img *image.Image) bool { return !p.chosen || img.Platform.Fits(p.cfg.Platform) }
+// fits says whether an image that is here is the variant that is wanted, and sound.
+func (p *Puller) fits(img *image.Image) bool {
+	return (!p.chosen || img.Platform.Fits(p.cfg.Platform)) && p.cfg.Store.Sound(img)
+}
 
 func (p *Puller) say(format string, args ...any) {
 	p.mu.Lock()
