@@ -181,6 +181,7 @@ func alone(dir, kind string, blob []byte, want image.Digest) error {
 // for the disk, too, best-ratio takes each side's best round.
 func BenchmarkPull(b *testing.B) {
 	layers := benchLayers(b)
+	root := b.TempDir() // of all kinds: see settleDisk
 	for _, kind := range []string{"gzip", "zstd"} {
 		b.Run(kind, func(b *testing.B) {
 			var blobs [][]byte
@@ -198,10 +199,9 @@ func BenchmarkPull(b *testing.B) {
 				b.Fatal(err)
 			}
 			var ratios, durable, cpu, floors, pulls []float64
-			root := b.TempDir()
 			b.SetBytes(int64(bytesPlain))
 			for b.Loop() {
-				dir, err := os.MkdirTemp(root, "") // stays until all is done: see settleDisk
+				dir, err := os.MkdirTemp(root, "")
 				if err != nil {
 					b.Fatal(err)
 				}
