@@ -59,6 +59,10 @@ func newDestroy(p *program) *cobra.Command {
 func newChange(p *program, cmd *cobra.Command, change func(api.Unit) (api.Change, string)) *cobra.Command {
 	wait := addWaitFlags(cmd)
 	why := addWhy(cmd)
+	dry := new(bool)
+	if verb := cmd.Name(); verb == "unload" || verb == "destroy" { // the others move nothing
+		dry = addPlan(cmd)
+	}
 	cmd.Args = unitArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := wait.check(cmd.Name()); err != nil {
@@ -83,6 +87,9 @@ func newChange(p *program, cmd *cobra.Command, change func(api.Unit) (api.Change
 			}
 			request.Changes = append(request.Changes, c)
 			names = append(names, u.Name)
+		}
+		if *dry {
+			return p.plan(cmd.Context(), client, cmd.Name(), request)
 		}
 		return p.apply(cmd.Context(), client, cmd.Name(), request, names, nil, wait)
 	}

@@ -74,6 +74,7 @@ func newDeploy(p *program, cmd *cobra.Command, target string) *cobra.Command {
 	replace := cmd.Flags().Bool("replace", false, "let a local file take the place of the registry's; a unit that runs is stopped and started with it")
 	allow := addAllowUnknown(cmd)
 	why := addWhy(cmd)
+	dry := addPlan(cmd)
 	var wait *waitFlags
 	if target != "" {
 		wait = addWaitFlags(cmd)
@@ -93,6 +94,9 @@ func newDeploy(p *program, cmd *cobra.Command, target string) *cobra.Command {
 			return err
 		}
 		request.Why = *why
+		if *dry {
+			return p.plan(cmd.Context(), client, cmd.Name(), request)
+		}
 		return p.apply(cmd.Context(), client, cmd.Name(), request, names, files, wait)
 	}
 	return cmd

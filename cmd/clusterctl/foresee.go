@@ -63,14 +63,16 @@ func (p *program) foresee(cmd *cobra.Command, args []string, scenario func([]api
 	if err != nil {
 		return fmt.Errorf("%s: %w", verb, err)
 	}
-	lines := prospectLines(prospect, list.Machines)
-	for _, line := range lines {
-		fmt.Fprintln(p.stdout, line)
-	}
-	if len(lines) == 0 {
-		fmt.Fprintln(p.stdout, "No unit would move")
-	}
+	p.printProspect(prospect, list.Machines, "No unit would move")
 	return nil
+}
+
+// another says what kind of place a unit would not find.
+func another(u api.WouldDefer) string {
+	if len(u.On) > 0 {
+		return "another"
+	}
+	return "a"
 }
 
 func without(all, some []registry.MachineID) []registry.MachineID {
@@ -121,7 +123,7 @@ func prospectLines(prospect api.Prospect, machines []api.Machine) []string {
 		case stops:
 			lines = append(lines, fmt.Sprintf("Unit %s would be stopped on %s: %s", u.Unit, from, u.Text))
 		case !u.Before:
-			lines = append(lines, fmt.Sprintf("Unit %s would not find another place: %s", u.Unit, u.Text))
+			lines = append(lines, fmt.Sprintf("Unit %s would not find %s place: %s", u.Unit, another(u), u.Text))
 		}
 	}
 	for _, m := range prospect.Moves { // in order

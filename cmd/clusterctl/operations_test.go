@@ -116,7 +116,8 @@ func TestProspectLines(t *testing.T) {
 		},
 		Pending: []api.WouldDefer{
 			{Unit: "b.service", Text: "no machine fits: lacks rack=7 (m2)"},
-			{Unit: "e.service", Text: "no machine fits: is cordoned (m2)"},
+			{Unit: "e.service", Text: "no machine fits: is cordoned (m2)", On: []registry.MachineID{m1}},
+			{Unit: "h.service", Text: "no machine fits: lacks rack=7 (m1, m2)"},
 			{Unit: "f.service", Text: "as ever", Before: true},
 		},
 	}
@@ -126,6 +127,7 @@ Unit g.service would leave m1
 Unit g.service would come to 33333333...
 Unit b.service would be stopped on m1: no machine fits: lacks rack=7 (m2)
 Unit e.service would not find another place: no machine fits: is cordoned (m2)
+Unit h.service would not find a place: no machine fits: lacks rack=7 (m1, m2)
 Unit d.service would be stopped on m1`
 	if got := strings.Join(prospectLines(prospect, []api.Machine{{ID: m1, Hostname: "m1"}, {ID: m2, Hostname: "m2"}}), "\n"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

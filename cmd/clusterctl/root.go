@@ -35,7 +35,7 @@ func newRoot(p *program) *cobra.Command {
 	p.connection.addFlags(root.PersistentFlags())
 	root.AddGroup(&cobra.Group{ID: "units", Title: "Units:"}, &cobra.Group{ID: "look", Title: "Look:"}, &cobra.Group{ID: "cluster", Title: "Cluster:"})
 	addGroup(root, "units", newSubmit(p), newLoad(p), newStart(p), newRun(p), newStop(p), newRestart(p), newUnload(p), newDestroy(p), newScale(p), newMove(p))
-	addGroup(root, "look", newListUnits(p), newListUnitFiles(p), newListMachines(p), newCat(p), newStatus(p), newExplain(p), newJournal(p), newVerify(p), newConvert(p))
+	addGroup(root, "look", newListUnits(p), newListUnitFiles(p), newListMachines(p), newCat(p), newStatus(p), newExplain(p), newSimulate(p), newPlan(p), newJournal(p), newVerify(p), newConvert(p))
 	addGroup(root, "cluster", newMachine(p), newToken(p), newLab(p))
 	root.AddCommand(newVersion(p))
 	root.SetHelpCommand(newHelp())

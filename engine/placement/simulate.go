@@ -37,7 +37,8 @@ type Move struct {
 // Pending is a unit that would not be where it should.
 type Pending struct {
 	Unit     unit.Name
-	Before   bool // it is so already
+	Before   bool                 // it is so already
+	On       []registry.MachineID // where it would be, though it should not
 	Refusals []Refusal
 	Text     string
 }
@@ -193,7 +194,7 @@ func (c *Cluster) compare(was *Cluster, todo map[unit.Name]bool, reasons map[uni
 		if said := refused[name]; len(said) > 0 || c.Unit(name).Wanted && len(to) == 0 {
 			u := was.units.get(name)
 			before := u != nil && u.known && u.wanted && !was.content(u)
-			o.Pending = append(o.Pending, Pending{Unit: name, Before: before, Refusals: said, Text: c.Explain(said)})
+			o.Pending = append(o.Pending, Pending{Unit: name, Before: before, On: to, Refusals: said, Text: c.Explain(said)})
 		}
 	}
 	return o
