@@ -510,6 +510,20 @@ func TestMemoryIsCounted(t *testing.T) {
 	)
 }
 
+func TestTasksAndFactsAreCounted(t *testing.T) {
+	story(t, nil,
+		step{given: `machine m1 tasks:100
+				machine m2 arch:arm64
+				unit a.service launched Requests=tasks=60 MachineID=m1
+				unit b.service launched Requests=tasks=60 MachineID=m1
+				unit c.service launched MachineMetadata=arch=arm64
+				unit d.service launched MachineMetadata=arch=riscv64`,
+			want: `put assignments/m1/a.service launched g1
+				put pending/b.service no machine fits: is not MachineID=m1 (m2); has 40 tasks free, and the unit needs 60 tasks (m1)
+				put assignments/m2/c.service launched g1
+				put pending/d.service no machine fits: lacks arch=riscv64 (m1, m2)`})
+}
+
 func TestA18_PairsMoveTogether(t *testing.T) {
 	story(t, nil,
 		step{given: "machine m1\nmachine m2\nmachine m3\nunit ping.service launched MachineOf=pong.service",

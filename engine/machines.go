@@ -147,13 +147,13 @@ func (x *index) judgeMachine(m *machineEntry, now time.Time) {
 	}
 	to := placement.Machine{
 		ID: m.id, Hostname: m.name(), State: f.state, Why: f.why,
-		Metadata: registry.EffectiveMetadata(m.rec, m.settings),
+		Metadata: registry.Selectable(m.rec, m.settings),
 		Cordoned: m.settings.GetCordon(), Drained: m.settings.GetDrain(),
 		Systemd: m.rec.GetFacts()[registry.FactSystemd],
-		Memory:  m.rec.GetMemoryBytes(), CPU: 1000 * uint64(m.rec.GetCpus()),
+		Memory:  m.rec.GetMemoryBytes(), CPU: 1000 * uint64(m.rec.GetCpus()), Tasks: m.rec.GetTasksMax(),
 	}
 	if m.rec == nil || m.unreadable {
-		to.Metadata, to.Memory, to.CPU = m.known.Metadata, m.known.Memory, m.known.CPU
+		to.Metadata, to.Memory, to.CPU, to.Tasks = m.known.Metadata, m.known.Memory, m.known.CPU, m.known.Tasks
 	}
 	booted := m.living && m.alive.GetIncarnation() != m.boot
 	if booted {
@@ -188,7 +188,7 @@ func (x *index) dropMachine(m *machineEntry) {
 
 func equal(a, b placement.Machine) bool {
 	return a.Hostname == b.Hostname && a.State == b.State && a.Why == b.Why && a.Cordoned == b.Cordoned &&
-		a.Drained == b.Drained && a.Systemd == b.Systemd && a.Memory == b.Memory && a.CPU == b.CPU && maps.Equal(a.Metadata, b.Metadata)
+		a.Drained == b.Drained && a.Systemd == b.Systemd && a.Memory == b.Memory && a.CPU == b.CPU && a.Tasks == b.Tasks && maps.Equal(a.Metadata, b.Metadata)
 }
 
 func describe(m placement.Machine) string {

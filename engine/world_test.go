@@ -18,7 +18,7 @@ import (
 
 // world is a registry built from sentences, one a line:
 //
-//	machine m1 [region=eu] [dead|unregistered] [cordoned] [drained] [runs:252.1] [GiB:4]
+//	machine m1 [region=eu] [dead|unregistered] [cordoned] [drained] [runs:252.1] [arch:arm64] [GiB:4] [tasks:100]
 //	drain m1 | restore m1
 //	away m1 | shutdown m1 | confirmed m1
 //	unit web.service launched [g3] [needs:254] [wish:m2] [file=TEXT] [Conflicts=db.service] [Global=yes] ...
@@ -130,6 +130,10 @@ func (w *world) machine(name string, words []string) {
 		case strings.HasPrefix(word, "GiB:"):
 			gib, _ := strconv.Atoi(strings.TrimPrefix(word, "GiB:"))
 			rec.MemoryBytes = uint64(gib) << 30
+		case strings.HasPrefix(word, "tasks:"):
+			rec.TasksMax, _ = strconv.ParseUint(strings.TrimPrefix(word, "tasks:"), 10, 64)
+		case strings.HasPrefix(word, "arch:"):
+			rec.Facts = map[string]string{registry.FactArch: strings.TrimPrefix(word, "arch:")}
 		case strings.HasPrefix(word, "runs:"):
 			rec.Facts = map[string]string{registry.FactSystemd: strings.TrimPrefix(word, "runs:")}
 		default:

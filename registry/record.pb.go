@@ -544,6 +544,7 @@ type Machine struct {
 	CertificateSha256 string                 `protobuf:"bytes,12,opt,name=certificate_sha256,json=certificateSha256,proto3" json:"certificate_sha256,omitempty"`
 	Software          string                 `protobuf:"bytes,13,opt,name=software,proto3" json:"software,omitempty"`                       // clusterd's version
 	TakenNames        []string               `protobuf:"bytes,14,rep,name=taken_names,json=takenNames,proto3" json:"taken_names,omitempty"` // reserved
+	TasksMax          uint64                 `protobuf:"varint,15,opt,name=tasks_max,json=tasksMax,proto3" json:"tasks_max,omitempty"`      // processes and threads its kernel allows; 0: not known
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -674,6 +675,13 @@ func (x *Machine) GetTakenNames() []string {
 		return x.TakenNames
 	}
 	return nil
+}
+
+func (x *Machine) GetTasksMax() uint64 {
+	if x != nil {
+		return x.TasksMax
+	}
+	return 0
 }
 
 // Alive is kept under alive/<machine>, on the machine's lease.
@@ -1505,7 +1513,7 @@ const file_registry_record_proto_rawDesc = "" +
 	"\vUnitVersion\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12*\n" +
 	"\x11submitted_unix_ms\x18\x02 \x01(\x03R\x0fsubmittedUnixMs\x12\x10\n" +
-	"\x03who\x18\x03 \x01(\tR\x03who\"\xd1\x04\n" +
+	"\x03who\x18\x03 \x01(\tR\x03who\"\xee\x04\n" +
 	"\aMachine\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x18\n" +
@@ -1522,7 +1530,8 @@ const file_registry_record_proto_rawDesc = "" +
 	"\x12certificate_sha256\x18\f \x01(\tR\x11certificateSha256\x12\x1a\n" +
 	"\bsoftware\x18\r \x01(\tR\bsoftware\x12\x1f\n" +
 	"\vtaken_names\x18\x0e \x03(\tR\n" +
-	"takenNames\x1a;\n" +
+	"takenNames\x12\x1b\n" +
+	"\ttasks_max\x18\x0f \x01(\x04R\btasksMax\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +

@@ -100,22 +100,23 @@ func Describe(c Config) (*registry.Machine, error) {
 		Facts:       facts(c),
 		MemoryBytes: memoryBytes(c.Root),
 		Cpus:        uint32(runtime.NumCPU()),
+		TasksMax:    tasksMax(c.Root),
 		Software:    c.Software,
 	}, nil
 }
 
 // facts are what a machine is by nature. One that can't be found out is left out.
 func facts(c Config) map[string]string {
-	f := map[string]string{"arch": runtime.GOARCH}
+	f := map[string]string{registry.FactArch: runtime.GOARCH}
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {
-		f["kernel"] = unix.ByteSliceToString(name.Release[:])
+		f[registry.FactKernel] = unix.ByteSliceToString(name.Release[:])
 	}
 	if os := osName(c.Root); os != "" {
-		f["os"] = os
+		f[registry.FactOS] = os
 	}
 	if c.Systemd != "" {
-		f["systemd"] = c.Systemd
+		f[registry.FactSystemd] = c.Systemd
 	}
 	return f
 }
@@ -157,4 +158,21 @@ func memoryBytes(root string) uint64 {
 		}
 	}
 	return 0
+}
+
+// tasksMax is how many processes and threads the kernel allows, by the lower of
+// its two bounds, which is what a share in TasksMax= is of; 0 when it does not say.
+func tasksMax(root string) uint64 {
+	least := uint64(0)
+	for _, name := range []string{"pid_max", "threads-max"} {
+		b, err := os.ReadFile(filepath.Join("/", root, "proc/sys/kernel", name))
+		if err != nil {
+			continue
+		}
+		n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+		if err == nil && n > 0 && (least == 0 || n < least) {
+			least = n
+		}
+	}
+	return least
 }

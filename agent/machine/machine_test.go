@@ -42,6 +42,8 @@ func TestDescribe(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "etc/os-release", "NAME=\"Debian\"\nID=debian\nVERSION_ID=\"12\"\n")
 	write(t, root, "proc/meminfo", "MemTotal:        2048 kB\nMemFree: 1 kB\n")
+	write(t, root, "proc/sys/kernel/pid_max", "4194304\n")
+	write(t, root, "proc/sys/kernel/threads-max", "15000\n")
 	static := map[string]string{"region": "eu", "hostname": "liar"}
 	m, err := Describe(Config{Root: root, Hostname: "m1", Address: "10.0.0.1", Metadata: static, Systemd: "252", Software: "v1"})
 	if err != nil {
@@ -53,8 +55,8 @@ func TestDescribe(t *testing.T) {
 	if m.Facts["os"] != "debian-12" || m.Facts["systemd"] != "252" || m.Facts["kernel"] == "" || m.Facts["arch"] == "" {
 		t.Errorf("facts %v", m.Facts)
 	}
-	if m.MemoryBytes != 2048<<10 || m.Cpus == 0 {
-		t.Errorf("memory %d, cpus %d", m.MemoryBytes, m.Cpus)
+	if m.MemoryBytes != 2048<<10 || m.Cpus == 0 || m.TasksMax != 15000 {
+		t.Errorf("memory %d, cpus %d, tasks %d", m.MemoryBytes, m.Cpus, m.TasksMax)
 	}
 	if _, err := Describe(Config{Address: "m1.example"}); err == nil || !strings.Contains(err.Error(), "is no IP address") {
 		t.Errorf("bad address: %v", err)

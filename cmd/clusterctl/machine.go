@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/clusterd/clusterd/registry"
 	"github.com/clusterd/clusterd/registry/api"
 	"github.com/clusterd/clusterd/unit"
 )
@@ -90,7 +91,8 @@ func chooseMachines(machines []api.Machine, verb string, args []string) ([]api.M
 }
 
 func meets(m api.Machine, needs []unit.Requirement) bool {
-	return !slices.ContainsFunc(needs, func(r unit.Requirement) bool { return !r.Matches(m.Metadata) })
+	has := registry.Selectable(&registry.Machine{Hostname: m.Hostname, Metadata: m.Metadata, Facts: m.Facts}, nil)
+	return !slices.ContainsFunc(needs, func(r unit.Requirement) bool { return !r.Matches(has) })
 }
 
 func newMachine(p *program) *cobra.Command {

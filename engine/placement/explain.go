@@ -234,7 +234,7 @@ func (r *remedies) metadata(m *machine, on Change) {
 		}
 		key = need.Key
 	}
-	if key == "hostname" {
+	if key == "hostname" || registry.IsFact(key) {
 		return // it isn't for operators to set
 	}
 	on.Key = key

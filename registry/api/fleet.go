@@ -40,7 +40,7 @@ func newFleet(view registry.View) fleet {
 		}
 		all = append(all, runs{
 			id: id, machine: cmp.Or(m.GetHostname(), id.Short()), hostname: m.GetHostname(),
-			metadata: registry.EffectiveMetadata(m, settings),
+			metadata: registry.Selectable(m, settings),
 			version:  m.GetFacts()[registry.FactSystemd], systemd: registry.SystemdNumber(m.GetFacts()[registry.FactSystemd]),
 		})
 	}

@@ -188,6 +188,8 @@ func checkMetadata(machine registry.MachineID, change SettingsChange) error {
 		switch {
 		case key == "hostname":
 			return badRequest("set machine %s: the metadata hostname is its own, and can't be changed", machine.Short())
+		case registry.IsFact(key):
+			return badRequest("set machine %s: %s is a fact that the machine finds out, and can't be changed", machine.Short(), key)
 		case key == "" || len(key) > metadataKeyMax || strings.ContainsFunc(key, notInKey):
 			return badRequest("set machine %s: %q can't be a key of metadata; give up to %d characters, without spaces and =<>!,", machine.Short(), key, metadataKeyMax)
 		case said[key]:

@@ -146,6 +146,7 @@ func TestA26_Metadata(t *testing.T) {
 		"a long key":         {Metadata: map[string]string{strings.Repeat("x", metadataKeyMax+1): "a"}},
 		"set and unset":      {Metadata: map[string]string{"a": "b"}, Unset: []string{"a"}},
 		"the host name":      {Reset: []string{"hostname"}},
+		"a fact":             {Metadata: map[string]string{"arch": "arm64"}},
 		"too many":           {Metadata: many},
 	} {
 		if err := r.client.SetMachine(r.ctx, "alpha", change); ExitCode(err) != ExitUsage {

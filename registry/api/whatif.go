@@ -126,7 +126,7 @@ func planForeseen(p *picture, scenario Scenario) (Foreseen, error) {
 			return f, conflict("simulate: %v", err)
 		}
 		f.Machines = append(f.Machines, ForeseenMachine{
-			Machine: m, Cordon: settings.GetCordon(), Drain: settings.GetDrain(), Metadata: registry.EffectiveMetadata(record, settings),
+			Machine: m, Cordon: settings.GetCordon(), Drain: settings.GetDrain(), Metadata: registry.Selectable(record, settings),
 		})
 	}
 	return f, p.planUnits(scenario, &f)
