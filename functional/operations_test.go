@@ -28,6 +28,7 @@ func TestOperations(t *testing.T) {
 	run("MoveIsAWish", (*cluster).moveIsAWish)
 	run("Scale", (*cluster).scales)
 	run("C08_ExplainSaysWhatHelps", (*cluster).explainSaysWhatHelps)
+	run("SimulateSaysWhatHappensThen", (*cluster).simulateForetells)
 	run("A23_ChangedMetadataMovesWhatNoLongerFits", (*cluster).changedMetadataMoves)
 	run("A26_MetadataOutlivesAReboot", (*cluster).metadataOutlivesAReboot)
 }
@@ -57,6 +58,42 @@ func (c *cluster) explainSaysWhatHelps() {
 		return r.stdout, r.code == 0 && strings.Contains(r.stdout, "ops-picky.service is on m2")
 	})
 	c.ctl("machine", "unset", "m2", "gpu")
+}
+
+// simulateForetells: what simulate and plan say comes true, and saying it
+// changes nothing.
+func (c *cluster) simulateForetells() {
+	web := c.file("ops-web@.service", sleeper("[X-Cluster]\nConflicts=ops-web@*\n"))
+	c.ctl("submit", web)
+	if r := c.try("plan", "start", "ops-web@1", "ops-web@2"); r.code != 0 || strings.Count(r.stdout, "is new, and would be launched\n") != 2 || strings.Count(r.stdout, "would be placed on ") != 2 {
+		c.Errorf("plan start: %v", r)
+	}
+	if units := c.units("ops-web@?.service"); len(units) > 0 {
+		c.Errorf("a plan left %s", summary(units))
+	}
+	r := c.try("simulate", "--add", "ops-web@{1..2}", "ops-web@3", "--cordon", "m3")
+	if r.code != 6 || strings.Count(r.stdout, "would be placed on m") != 2 || !strings.Contains(r.stdout, "Unit ops-web@3.service would not find a place: no machine fits: ") {
+		c.Errorf("simulate --add: %v", r)
+	}
+	c.ctl("start", "ops-web@1", "ops-web@2")
+	before := c.active("ops-web@*")
+	r = c.try("simulate", "--drain", before["ops-web@1.service"].Hostname)
+	from, to, ok := strings.Cut(strings.TrimSpace(strings.TrimPrefix(r.stdout, "Unit ops-web@1.service would move from ")), " to ")
+	if r.code != 0 || !ok || from != before["ops-web@1.service"].Hostname {
+		c.Fatalf("simulate --drain: %v", r)
+	}
+	c.ctl("machine", "drain", from)
+	if on := c.active("ops-web@*")["ops-web@1.service"].Hostname; on != to {
+		c.Errorf("it moved to %s, and simulate said %s", on, to)
+	}
+	changed := c.file("ops-web@1.service", sleeper("[X-Cluster]\nMachineMetadata=gpu=yes\n"))
+	r = c.try("start", "--replace", "--dry-run", changed)
+	if r.code != 6 || !strings.Contains(r.stdout, "would have another text, and stay launched\n") || !strings.Contains(r.stdout, "  +MachineMetadata=gpu=yes\n") {
+		c.Errorf("start --dry-run: %v", r)
+	}
+	if text := c.ctl("cat", "ops-web@1"); strings.Contains(text, "gpu") {
+		c.Errorf("a dry run changed it:\n%s", text)
+	}
 }
 
 // drainLeavesEnoughActive: of three instances two stay active while all leave.
