@@ -45,11 +45,11 @@ func records(parts []registry.Part) (all []registry.Record) {
 func listWhole(h *harness) {
 	r := rand.New(rand.NewPCG(7, 7))
 	names := map[string]bool{}
-	for i := range 9000 {
+	for i := range 6000 {
 		switch {
-		case i < 6000:
+		case i < 3000:
 			names[fmt.Sprintf("units/web@%d.service", i)] = true
-		case i < 7000:
+		case i < 4000:
 			names[fmt.Sprintf("files/%064x", r.Uint64())] = true
 		default:
 			names[fmt.Sprintf("assignments/%032x/%s.service", r.Uint64N(20), []string{"a", "Z", "-x", "\xf0\x9f\x92\xa1"}[r.IntN(4)]+fmt.Sprint(i))] = true
@@ -82,7 +82,7 @@ func listWhole(h *harness) {
 			h.Fatalf("keys only %t: got %d records, want %d", keysOnly, len(got), len(want))
 		}
 	}
-	for prefix, n := range map[string]int{"units/": 6000, "units/web@1": 1111, "files/": 1000} {
+	for prefix, n := range map[string]int{"units/": 3000, "units/web@1": 1111, "files/": 1000} {
 		if got := len(records(h.parts(registry.Prefix(prefix), registry.Listing{}))); got != n {
 			h.Errorf("%s: got %d records, want %d", prefix, got, n)
 		}
