@@ -259,8 +259,10 @@ func (x *index) confirmed(u *unitEntry, id registry.MachineID) bool {
 	return false
 }
 
-// refusedMax is how many machines one refusal names in its record.
-const refusedMax = 1000
+// refusedMax is how many machines one refusal names in its record. The others
+// are counted: a record that names a cluster's machines would be written, and
+// sent to all who follow, for each unit that waits. Explain names all of them.
+const refusedMax = 20
 
 // pendingOf returns why a unit is not where it should be; nil when it is.
 func (x *index) pendingOf(u *unitEntry, d placement.Decision) *registry.Pending {
@@ -291,9 +293,11 @@ func refusals(said []placement.Refusal) []*registry.Refusal {
 	var all []*registry.Refusal
 	for _, r := range said {
 		refusal := &registry.Refusal{Rule: r.Rule, Detail: r.Detail}
-		for _, id := range r.Machines[:min(len(r.Machines), refusedMax)] {
+		named := r.Machines[:min(len(r.Machines), refusedMax)]
+		for _, id := range named {
 			refusal.Machines = append(refusal.Machines, string(id))
 		}
+		refusal.Others = uint32(len(r.Machines) - len(named))
 		all = append(all, refusal)
 	}
 	return all

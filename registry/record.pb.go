@@ -1287,9 +1287,10 @@ func (x *Pending) GetText() string {
 // Refusal is one rule that kept a unit off some machines.
 type Refusal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Rule          string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`     // machine-id, metadata, machine-of, conflicts, cordon, ...
-	Detail        string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"` // e.g. "lacks region=eu"
-	Machines      []string               `protobuf:"bytes,3,rep,name=machines,proto3" json:"machines,omitempty"`
+	Rule          string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`         // machine-id, metadata, machine-of, conflicts, cordon, ...
+	Detail        string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`     // e.g. "lacks region=eu"
+	Machines      []string               `protobuf:"bytes,3,rep,name=machines,proto3" json:"machines,omitempty"` // the first few, by id
+	Others        uint32                 `protobuf:"varint,4,opt,name=others,proto3" json:"others,omitempty"`    // how many more there are
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1343,6 +1344,13 @@ func (x *Refusal) GetMachines() []string {
 		return x.Machines
 	}
 	return nil
+}
+
+func (x *Refusal) GetOthers() uint32 {
+	if x != nil {
+		return x.Others
+	}
+	return 0
 }
 
 // Leader is kept under leader, on the leader's lease.
@@ -1600,11 +1608,12 @@ const file_registry_record_proto_rawDesc = "" +
 	"generation\x18\x02 \x01(\x04R\n" +
 	"generation\x126\n" +
 	"\brefusals\x18\x03 \x03(\v2\x1a.clusterd.registry.RefusalR\brefusals\x12\x12\n" +
-	"\x04text\x18\x04 \x01(\tR\x04text\"Q\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"i\n" +
 	"\aRefusal\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1a\n" +
-	"\bmachines\x18\x03 \x03(\tR\bmachines\"^\n" +
+	"\bmachines\x18\x03 \x03(\tR\bmachines\x12\x16\n" +
+	"\x06others\x18\x04 \x01(\rR\x06others\"^\n" +
 	"\x06Leader\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12 \n" +

@@ -165,6 +165,9 @@ func (g goal) judgePending(u api.Unit) outcome {
 		for _, m := range r.Machines {
 			machines = append(machines, m.Short())
 		}
+		if r.Others > 0 {
+			machines = append(machines, fmt.Sprintf("and %d more", r.Others))
+		}
 		lines = append(lines, fmt.Sprintf("  %s: %s (%s)", r.Rule, r.Detail, strings.Join(machines, " ")))
 	}
 	if slices.ContainsFunc(u.Pending.Refusals, func(r api.Refusal) bool { return r.Rule == registry.RuleNameTaken }) {

@@ -124,7 +124,7 @@ func elsewhere(u api.Unit) string {
 	if u.Pending != nil {
 		fmt.Fprintf(&b, "    Pending: %s\n", u.Pending.Text)
 		for _, r := range u.Pending.Refusals {
-			fmt.Fprintf(&b, "             %s: %s (%d machines)\n", r.Rule, r.Detail, len(r.Machines))
+			fmt.Fprintf(&b, "             %s: %s (%d machines)\n", r.Rule, r.Detail, len(r.Machines)+r.Others)
 		}
 	}
 	return b.String()

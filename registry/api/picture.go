@@ -405,7 +405,7 @@ func (p *picture) pending(name unit.Name) *Pending {
 	}
 	out := &Pending{Text: r.GetText(), Generation: r.GetGeneration()}
 	for _, refusal := range r.GetRefusals() {
-		entry := Refusal{Rule: refusal.GetRule(), Detail: refusal.GetDetail()}
+		entry := Refusal{Rule: refusal.GetRule(), Detail: refusal.GetDetail(), Others: int(refusal.GetOthers())}
 		for _, m := range refusal.GetMachines() {
 			entry.Machines = append(entry.Machines, registry.MachineID(m))
 		}

@@ -64,7 +64,8 @@ type Pending struct {
 type Refusal struct {
 	Rule     string               `json:"rule"`
 	Detail   string               `json:"detail"`
-	Machines []registry.MachineID `json:"machines"`
+	Machines []registry.MachineID `json:"machines"`         // at most 20
+	Others   int                  `json:"others,omitempty"` // how many more there are
 }
 
 // Machine is one machine of the cluster.
