@@ -24,9 +24,13 @@ func TestChoose(t *testing.T) {
 		}
 		var offered []Descriptor
 		for _, s := range strings.Fields(tt.offered) {
-			p, err := ParsePlatform(s)
+			windows := strings.HasPrefix(s, "windows/") // images are offered for it, and never wanted
+			p, err := ParsePlatform(strings.TrimPrefix(s, "windows/"))
 			if err != nil {
 				t.Fatal(err)
+			}
+			if windows {
+				p.OS = "windows"
 			}
 			offered = append(offered, Descriptor{Platform: &p})
 		}
