@@ -18,7 +18,7 @@ func newExplain(p *program) *cobra.Command {
 		Use:   "explain UNIT|FILE...",
 		Short: "Say why units are where they are, or nowhere, machine by machine, and what would help",
 		Long: `Say for each machine what keeps a unit off it, and what single change would let a unit run that
-fits nowhere. That change was tried, on a copy of what the cluster's engine knows.
+fits nowhere. That change was tried, and taken back, on what the cluster's engine knows.
 
 A unit that is not to run now, or a file that was not submitted (with a / in its path), is explained
 as if it were started now. Exit code 6 says that a unit is, or would be, without a place.`,

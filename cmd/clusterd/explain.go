@@ -32,12 +32,9 @@ func (d *daemon) explain(ctx context.Context, name unit.Name, src []byte) (api.E
 	if err != nil {
 		return api.Explanation{}, &api.Problem{Status: http.StatusBadRequest, Exit: api.ExitUsage, Message: "explain: " + err.Error(), Err: err}
 	}
-	var c *placement.Cluster
-	if err := eng.Look(ctx, func(now *placement.Cluster) { c = now.Clone() }); err != nil {
+	if err := eng.Look(ctx, func(c *placement.Cluster) { e = c.ExplainAs(would) }); err != nil {
 		return api.Explanation{}, err
 	}
-	c.SetUnit(would)
-	e, _ = c.ExplainUnit(name)
 	return explanation(e), nil
 }
 

@@ -73,6 +73,22 @@ func (c *Cluster) ExplainUnit(name unit.Name) (Explanation, bool) {
 	return e, true
 }
 
+// ExplainAs is ExplainUnit of a unit as it would be, be it known or not. The
+// cluster is then as it was; meanwhile nobody else may use it.
+func (c *Cluster) ExplainAs(would Unit) Explanation {
+	is := c.units.get(would.Name)
+	known := is != nil && is.known
+	was := c.Unit(would.Name)
+	c.SetUnit(would)
+	e, _ := c.ExplainUnit(would.Name)
+	if known {
+		c.SetUnit(was)
+	} else {
+		c.DropUnit(would.Name)
+	}
+	return e
+}
+
 func listed(problems []problem) []Problem {
 	var all []Problem
 	for _, p := range problems {

@@ -127,6 +127,16 @@ func TestExplainSameAsOracle(t *testing.T) {
 			p.event()
 		}
 		before := fmt.Sprint(p.c.told())
+		for _, name := range p.units[:min(len(p.units), 3)] {
+			would := p.randomUnit(name)
+			would.Wanted = true
+			clone := p.c.Clone()
+			clone.SetUnit(would)
+			e, _ := clone.ExplainUnit(name)
+			if as := p.c.ExplainAs(would); as.String() != e.String() {
+				t.Fatalf("seed %d: %s explained as it would be:\n%s\nnot\n%s", seed, name, as, e)
+			}
+		}
 		for _, name := range p.units[:min(len(p.units), 20)] {
 			e, ok := p.c.ExplainUnit(name)
 			if !ok {
