@@ -57,7 +57,7 @@ DNSOption=ndots:2
 Sysctl=kernel.shmmax=1 fs.mqueue.msg_max=8
 Notify=yes
 Memory=1g
-PidsLimit=5
+PidsLimit=50
 Ulimit=nofile=1:2
 PodmanArgs=--cpus=1
 LogOpt=tag=web
